@@ -1,0 +1,60 @@
+"""What a run can be taken up from, and what it is tested with."""
+
+import logging
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+
+LAST = "last.ckpt"
+BEST = "best.ckpt"
+
+
+class Checkpoints(Checkpoint):
+    """Save `last.ckpt` at the ends of epochs, and `best.ckpt` when validation improves.
+
+    Epochs of a small run take milliseconds, so `last.ckpt` is written at most once in
+    `every_seconds`, and always after the last epoch.
+    """
+
+    def __init__(self, folder: Path, *, keep_best: bool, every_seconds: float = 10.0) -> None:
+        self.folder, self.keep_best, self.every_seconds = folder, keep_best, every_seconds
+        self.best: float | None = None
+        self.best_epoch: int | None = None
+        self._saved_at = monotonic()
+
+    @property
+    def selected(self) -> Path:
+        """The checkpoint that the test is run on."""
+        return self.folder / (BEST if self.keep_best else LAST)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        epoch = trainer.current_epoch + 1
+        accuracy = float(trainer.callback_metrics.get("val_accuracy", 0.0))
+        if self.keep_best and (self.best is None or accuracy > self.best):
+            self.best, self.best_epoch = accuracy, epoch
+            trainer.save_checkpoint(self.folder / BEST)
+        is_over = epoch == trainer.max_epochs
+        if is_over or monotonic() - self._saved_at >= self.every_seconds:
+            trainer.save_checkpoint(self.folder / LAST)
+            self._saved_at = monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
+
+
+def resumable(folder: Path) -> int | None:
+    """The update that `last.ckpt` can be taken up from; None when there is none to trust."""
+    try:
+        return torch.load(folder / LAST, weights_only=True, map_location="cpu")["global_step"]
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # torch, zipfile and pickle each have their own for a torn file
+        logging.warning("%s cannot be read (%s); training afresh", folder / LAST, error)
+        return None

@@ -1,0 +1,91 @@
+"""What can be said of a config before torch is imported."""
+
+import math
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lowrank_bench.errors import ConfigError
+from lowrank_bench.names import hint
+
+KNOBS = (
+    "method data model base budget logger rank lr seed epochs precision run sweep experiment hydra"
+).split()
+RUN = "dir accelerator devices threads block log_every eval_batch_size".split()
+BUDGET = "epochs batch_size shuffle selection test_every_epoch".split()
+PRECISIONS = ("32-true", "64-true", "16-mixed", "bf16-mixed", "bf16-true")
+SELECTIONS = ("last", "best_val_accuracy")
+ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise ConfigError for the first knob that cannot be right."""
+    _known(cfg, "", KNOBS)
+    _known(cfg.run, "run.", RUN)
+    _known(cfg.budget, "budget.", BUDGET)
+    for key in ("rank", "epochs"):
+        _positive_int(key, cfg[key])
+    for key in ("devices", "threads", "log_every", "eval_batch_size"):
+        _positive_int(f"run.{key}", cfg.run[key])
+    for key in ("batch_size", "epochs"):
+        _positive_int(f"budget.{key}", cfg.budget[key])
+    if cfg.run.block != "auto":
+        _positive_int("run.block", cfg.run.block)
+        if block_size(cfg) != cfg.run.block:
+            raise ConfigError(
+                f"run.block={cfg.run.block}: must be 1 or auto with precision={cfg.precision} "
+                f"on {cfg.run.devices} device(s)"
+            )
+    if isinstance(cfg.seed, bool) or not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise ConfigError(f"seed={_shown(cfg.seed)}: must be a whole number, 0 or more{_sweep('seed', cfg.seed)}")
+    _positive_number("lr", cfg.lr)
+    _one_of("precision", cfg.precision, PRECISIONS)
+    _one_of("budget.selection", cfg.budget.selection, SELECTIONS)
+    _one_of("run.accelerator", cfg.run.accelerator, ACCELERATORS)
+    for key in ("shuffle", "test_every_epoch"):
+        _one_of(f"budget.{key}", cfg.budget[key], (True, False))
+    if not str(cfg.run.dir).strip():
+        raise ConfigError("run.dir: names no folder")
+
+
+def block_size(cfg: DictConfig) -> int:
+    """Optimizer updates in one Lightning step; it changes speed alone, never a bit.
+
+    Autocast keeps casted weights for as long as its context lives and DDP synchronises once a
+    step, so both train one update at a time.
+    """
+    if cfg.run.devices > 1 or cfg.precision.endswith("mixed"):
+        return 1
+    return 16 if cfg.run.block == "auto" else cfg.run.block
+
+
+def _known(node: DictConfig, prefix: str, known: list[str]) -> None:
+    for key in node:
+        if key not in known:
+            raise ConfigError(f"{prefix}{key}: there is no such key{hint(str(key), known)}")
+
+
+def _positive_int(key: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{key}={_shown(value)}: must be a positive whole number{_sweep(key, value)}")
+
+
+def _positive_number(key: str, value: Any) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 < value < math.inf:
+        raise ConfigError(f"{key}={_shown(value)}: must be a positive number{_sweep(key, value)}")
+
+
+def _one_of(key: str, value: Any, known: tuple[Any, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f"{key}={_shown(value)}: must be one of {', '.join(map(str, known))}")
+
+
+def _shown(value: Any) -> str:
+    return str(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
+
+
+def _sweep(key: str, value: Any) -> str:
+    if not OmegaConf.is_list(value):
+        return ""
+    return f"; to try several, sweep: -m {key}={','.join(map(str, value))}"

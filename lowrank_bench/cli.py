@@ -1,0 +1,59 @@
+"""The command line: Hydra composes, and a user's mistake becomes one line."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from lowrank_bench.config_dir import check_no_shadow, config_dir
+from lowrank_bench.errors import ConfigError
+from lowrank_bench.mistakes import in_one_line
+from lowrank_bench.session import SESSION, Job
+
+MISTAKE, INTERRUPTED = 2, 130
+
+
+@hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
+def _task(cfg: DictConfig) -> None:
+    whole = OmegaConf.create({**cfg, "hydra": HydraConfig.get()})
+    SESSION.train(Job(whole, list(HydraConfig.get().overrides.task)))
+    if HydraConfig.get().mode == RunMode.RUN:  # a sweep comes back to these at its end
+        SESSION.train_deferred()
+
+
+def main() -> int:
+    """Entry point of `lowrank-bench`. Returns the exit code.
+
+    0 when every run gave a result, 1 when one failed, 2 for a mistake in the config, 130 for
+    Ctrl-C.
+    """
+    signal.signal(signal.SIGTERM, _terminated)
+    # Hydra prints its own errors over several lines and exits with 1, unless it is asked to
+    # raise them.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    arguments, _ = get_args_parser().parse_known_args()
+    try:
+        if arguments.config_dir is not None:
+            check_no_shadow(Path(arguments.config_dir))
+        _task()
+    except (ConfigError, HydraException) as error:
+        print(f"lowrank-bench: {in_one_line(error, arguments.overrides)}", file=sys.stderr)
+        return MISTAKE
+    except KeyboardInterrupt:
+        SESSION.tally.close()
+        print("lowrank-bench: interrupted; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    return SESSION.tally.close()
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """SIGTERM is what Ctrl-C is: save, record, stop."""
+    raise KeyboardInterrupt

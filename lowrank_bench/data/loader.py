@@ -1,0 +1,66 @@
+"""Batches from memory, a block of them at a time."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from lowrank_bench.data.images import TensorSplit
+from lowrank_bench.seeds import derive
+
+Block = tuple[Tensor, Tensor, int]  # x (n, ...), y (n,), size of a batch over all devices
+
+
+class BlockLoader:
+    """Blocks of `block` consecutive batches, each fetched from memory in one go.
+
+    A block is (x, y, size): the batches are `x.split(size)`. Fetching many batches at once
+    spreads the cost of indexing, conversion and Lightning's loop over all of them.
+
+    The order is a function of (seed, epoch) alone. With several devices, each takes its own
+    stride of every global batch, so the batches of a run do not depend on their number.
+    """
+
+    def __init__(
+        self,
+        split: TensorSplit,
+        *,
+        batch_size: int,
+        block: int = 1,
+        shuffle: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.split, self.batch_size, self.block = split, batch_size, block
+        self.shuffle, self.seed = shuffle, seed
+        self.rank, self.world_size = rank, world_size
+        self.epoch = 0  # set by the task when an epoch starts
+
+    @property
+    def num_batches(self) -> int:
+        """Batches, that is optimizer updates, in an epoch."""
+        return -(-len(self.split) // self.batch_size)
+
+    def __len__(self) -> int:
+        """Blocks in an epoch."""
+        return -(-self.num_batches // self.block)
+
+    def __iter__(self) -> Iterator[Block]:
+        order = self._order()
+        step = self.batch_size * self.block
+        for start in range(0, len(self.split), step):
+            stop = min(start + step, len(self.split))
+            if self.world_size > 1:
+                index = torch.arange(start, stop)[self.rank :: self.world_size]
+                index = index if order is None else order[index]
+            else:
+                index = slice(start, stop) if order is None else order[start:stop]
+            yield (*self.split.fetch(index), min(self.batch_size, stop - start))
+
+    def _order(self) -> Tensor | None:
+        """A permutation of the split, or None for the file's own order."""
+        if not self.shuffle:
+            return None
+        generator = torch.Generator().manual_seed(derive(self.seed, "order", self.epoch))
+        return torch.randperm(len(self.split), generator=generator)

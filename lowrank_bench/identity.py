@@ -1,0 +1,97 @@
+"""What a run is: the fingerprint of (control, method, seed)."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lowrank_bench.errors import ConfigError
+
+CONTROL = ("data", "model", "base", "budget", "precision")
+# Where the files lie does not decide the outcome; what they hold does, and the record has
+# their checksum.
+EXECUTION_ONLY = ("root",)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Hashes of the resolved config; equal exactly when the same thing would be trained."""
+
+    fingerprint: str
+    control_hash: str
+    method_hash: str
+    seed: int
+    name: dict[str, Any]  # {method, data, model, base, rank, lr}
+
+    @property
+    def label(self) -> str:
+        """A readable name of the run, e.g. `lowrank-r8-lr0.001-s0`."""
+        rank, lr = self.name["rank"], self.name["lr"]
+        parts = [str(self.name["method"])]
+        parts += [f"r{rank}"] if rank is not None else []
+        parts += [f"lr{lr:g}"] if lr is not None else []
+        return "-".join([*parts, f"s{self.seed}"])
+
+
+def identify(cfg: DictConfig) -> Identity:
+    """Take the identity of a composed config.
+
+    The control is every resolved node that decides the outcome beside the method; the method
+    is its own node without its name, so that a recipe and the same thing typed out on the
+    command line are one run. `rank` and `lr` enter only where the method interpolates them.
+    """
+    try:
+        control = {key: _resolved(cfg, key) for key in CONTROL}
+        method = _resolved(cfg, "method")
+    except Exception as error:  # omegaconf raises a family of its own here
+        raise ConfigError(" ".join(str(error).split())) from None
+    control["data"] = {k: v for k, v in control["data"].items() if k not in EXECUTION_ONLY}
+    control["data"].get("reader", {}).pop("root", None)
+    name = {
+        "method": method.pop("name", "unnamed"),
+        "data": control["data"].get("name"),
+        "model": control["model"].get("name"),
+        "base": control["base"].get("name"),
+        "rank": _first(method, "rank"),
+        "lr": _first(method.get("optimizer", {}), "lr"),
+    }
+    return Identity(
+        fingerprint=_digest([control, method, cfg.seed]),
+        control_hash=_digest(control),
+        method_hash=_digest(method),
+        seed=cfg.seed,
+        name=name,
+    )
+
+
+def _resolved(cfg: DictConfig, key: str) -> Any:
+    node = cfg[key]
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def _first(node: Any, key: str) -> Any:
+    """The first value of `key` at any depth: recipes keep their rank in different slots."""
+    if isinstance(node, dict):
+        if key in node:
+            return node[key]
+        found = (_first(item, key) for item in node.values())
+        return next((item for item in found if item is not None), None)
+    return None
+
+
+def _digest(content: Any) -> str:
+    canonical = json.dumps(_numbers(content), sort_keys=True, default=str, ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _numbers(value: Any) -> Any:
+    """`lr=1` and `lr=1.0` are one number."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    return value

@@ -1,0 +1,61 @@
+"""A linear map whose weight *is* a product of two factors."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch.nn.functional as F
+from torch import Tensor, empty, nn
+
+from lowrank_bench.errors import ConfigError
+from lowrank_bench.layers.swap import swap
+
+
+class FactorisedLinear(nn.Module):
+    """y = (x A^T) B^T + b, that is W = B A.
+
+    x (..., i), A (r, i), B (o, r), b (o), y (..., o). Nothing is frozen and there is no base
+    weight, so the init *is* the experiment; the factors start empty until one fills them.
+    A rank above min(i, o) adds parameters but no functions; it is permitted, since published
+    sweeps contain it.
+
+    Source: the "LoRA layer" of github.com/mathmerizing/LoRALinear, whose letters are swapped
+    (it writes W = A B), and its autoencoder layer, which is the same map.
+    Differs: any number of leading dimensions, where the source takes two-dimensional input.
+    Raises: ConfigError when the rank is not a positive integer.
+    """
+
+    domain = "factorised"
+    roles = {"A": "factor_A", "B": "factor_B", "bias": "bias"}
+
+    def __init__(self, in_features: int, out_features: int, rank: int, bias: bool = True) -> None:
+        super().__init__()
+        if not isinstance(rank, int) or rank < 1:
+            raise ConfigError(f"method.adapter.rank={rank}: must be a positive integer")
+        self.in_features, self.out_features, self.rank = in_features, out_features, rank
+        self.A = nn.Parameter(empty(rank, in_features))  # (r, i)
+        self.B = nn.Parameter(empty(out_features, rank))  # (o, r)
+        self.bias = nn.Parameter(empty(out_features)) if bias else None  # (o)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(F.linear(x, self.A), self.B, self.bias)
+
+    def effective_weight(self) -> Tensor:
+        """The same map as a dense weight (o, i)."""
+        return self.B @ self.A
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, rank={self.rank}"
+
+    @classmethod
+    def adapt(cls, model: nn.Module, names: Sequence[str], *, rank: int) -> nn.Module:
+        """Replace the named nn.Linear layers of `model`."""
+        for name in names:
+            swap(model, name, cls.replacing(model.get_submodule(name), rank))
+        return model
+
+    @classmethod
+    def replacing(cls, linear: nn.Module, rank: int) -> Self:
+        """A layer of the same shape; nothing of the dense weight survives."""
+        assert isinstance(linear, nn.Linear)
+        layer = cls(linear.in_features, linear.out_features, rank, linear.bias is not None)
+        return layer.to(device=linear.weight.device, dtype=linear.weight.dtype)

@@ -1,0 +1,9 @@
+"""Put a layer in the place of another."""
+
+from torch import nn
+
+
+def swap(model: nn.Module, name: str, layer: nn.Module) -> None:
+    """Replace the submodule `name` of `model` by `layer`, in place."""
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, layer)

@@ -1,0 +1,55 @@
+"""Hydra's errors in one line that names the key, the value and what would be right."""
+
+import re
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import MissingConfigException
+from omegaconf import OmegaConf
+
+from lowrank_bench.config_dir import config_dir
+from lowrank_bench.errors import ConfigError
+from lowrank_bench.names import hint, nearest
+
+
+def in_one_line(error: Exception, overrides: list[str]) -> str:
+    """The line to print for `error`, which `overrides` provoked."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ConfigError):
+        return text
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        known = error.options or []
+        return f"{group}={choice}: there is no such choice{hint(choice, known)}" if group else text
+    if key := _unknown_key(text):
+        return f"{key}: there is no such key{_meant(key)}"
+    if ambiguous := re.search(r"Ambiguous value for argument '(.+?)'", text):
+        return f"{ambiguous[1]}: several values make a sweep; say -m {ambiguous[1]}"
+    cause = error.__cause__
+    return text if cause is None or str(cause) in text else f"{text} ({' '.join(str(cause).split())})"
+
+
+def _unknown_key(text: str) -> str | None:
+    for pattern in (r"Could not override '([^']+)'", r"full_key: (\S+)"):
+        if found := re.search(pattern, text):
+            return found[1]
+    return None
+
+
+def _meant(key: str) -> str:
+    """The nearest of all keys of the primary config, deep ones included."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
+        known = _keys(OmegaConf.to_container(compose("train"), resolve=False), "")
+    beside = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]
+    close = nearest(key, beside) or nearest(key, known)
+    return f"; did you mean '{close}'?" if close else "; --cfg job shows all keys"
+
+
+def _keys(node: object, prefix: str) -> list[str]:
+    if not isinstance(node, dict):
+        return []
+    names = []
+    for name, item in node.items():
+        names += [f"{prefix}{name}", *_keys(item, f"{prefix}{name}.")]
+    return names

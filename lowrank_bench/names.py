@@ -1,0 +1,36 @@
+"""Globs over dotted names, and the nearest name to a mistyped one."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from lowrank_bench.errors import ConfigError
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` was probably meant to be, or None."""
+    close = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return close[0] if close else None
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """"; did you mean 'x'?" for an error line, then what there is to choose from."""
+    known = sorted(known)
+    close = nearest(name, known)
+    meant = f"; did you mean '{close}'?" if close else ""
+    return f"{meant} (there is: {', '.join(known)})" if known else meant
+
+
+def match(patterns: Sequence[str], names: Iterable[str], *, key: str) -> list[str]:
+    """The names that at least one glob matches, in their own order.
+
+    Raises: ConfigError naming `key` when a glob matches nothing, so that no layer is ever
+    left out in silence.
+    """
+    names = list(names)
+    if isinstance(patterns, str):
+        raise ConfigError(f"{key}={patterns!r}: must be a list of globs, e.g. {key}='[{patterns}]'")
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ConfigError(f"{key}: the glob '{pattern}' matches nothing{hint(pattern, names)}")
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]

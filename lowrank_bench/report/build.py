@@ -1,0 +1,96 @@
+"""From folders with records to a report folder: the whole story."""
+
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+from rich.console import Console
+
+from lowrank_bench.errors import ConfigError
+from lowrank_bench.report.charts import figures
+from lowrank_bench.report.images import png, svg
+from lowrank_bench.report.label import with_labels
+from lowrank_bench.report.load import Loaded, gather
+from lowrank_bench.report.page import render
+from lowrank_bench.report.palette import Palette
+from lowrank_bench.report.section import Section, sections
+from lowrank_bench.report.terminal import show
+
+Files = dict[str, bytes]
+
+
+def report(paths: Sequence[Path], out: Path, *, console: Console | None = None) -> Path:
+    """Write the report on all records below `paths` into `out`; return its `index.html`.
+
+    With a `console`, the ranked tables are printed there too. Everything is made in memory
+    before the first file is written, so that a mistake leaves no half report behind.
+
+    Raises: ConfigError when a folder is missing or holds no record, when every record is
+    corrupt, or when `out` cannot be written.
+    """
+    _check_out(out)
+    loaded = gather(paths)
+    for note in loaded.notes:
+        print(f"lowrank-report: {note}", file=sys.stderr)
+    loaded = with_labels(loaded)
+    found = sections(loaded)
+    palette = Palette.of(loaded.runs)
+    drawn = {section.number: figures(section, palette) for section in found}
+
+    files: Files = _tables(loaded, found)
+    for number, of_section in drawn.items():
+        for figure in of_section:
+            image = svg(figure)
+            files[f"figures/section-{number}-{figure.name}.svg"] = image.encode()
+            files[f"figures/section-{number}-{figure.name}.png"] = png(image)
+    files["index.html"] = render(loaded, found, drawn, title=_title(paths)).encode()
+    _write(out, files)
+    if console is not None:
+        show(found, console)
+    return out / "index.html"
+
+
+def _title(paths: Sequence[Path]) -> str:
+    return ", ".join(dict.fromkeys(path.resolve().name for path in paths))
+
+
+def _tables(loaded: Loaded, found: list[Section]) -> Files:
+    runs = loaded.runs.drop("run")
+    names = loaded.runs.select("run", "path", "fingerprint", "label", "seed")
+    curves = names.join(loaded.curves, on="run", how="right").drop("run")
+    table = pl.concat([section.exported for section in found])
+    return {
+        "runs.csv": runs.write_csv().encode(),
+        "runs.parquet": _parquet(runs),
+        "curves.csv": curves.write_csv().encode(),
+        "curves.parquet": _parquet(curves),
+        "table.csv": table.write_csv().encode(),
+    }
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def _check_out(out: Path) -> None:
+    """Find out before the work, not after it, and without writing anything."""
+    existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not existing.is_dir():
+        raise ConfigError(f"--out={out}: cannot be written, {existing} is a file")
+
+
+def _write(out: Path, files: Files) -> None:
+    try:
+        for name, content in files.items():
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (out / name).write_bytes(content)
+        # figures of sections that an earlier report had and this one has not
+        for old in (out / "figures").glob("section-*-*.*"):
+            if f"figures/{old.name}" not in files:
+                old.unlink()
+    except OSError as error:
+        raise ConfigError(f"--out={out}: cannot be written ({error.strerror})") from None

@@ -1,0 +1,108 @@
+"""The page: one file that needs nothing but a browser."""
+
+import json
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from lowrank_bench.record import SCHEMA, RunRecord
+from lowrank_bench.report import findings, theme
+from lowrank_bench.report.figure import Figure
+from lowrank_bench.report.images import javascript
+from lowrank_bench.report.load import PRECEDENCE, Loaded
+from lowrank_bench.report.section import Section
+
+HERE = Path(__file__).parent
+
+
+def render(
+    loaded: Loaded, found: list[Section], drawn: dict[int, list[Figure]], *, title: str
+) -> str:
+    """The whole page. Texts from records are escaped by the template, data by `_json`."""
+    templates = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,  # whatever the template's suffix
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    specs = {
+        f"s{number}-{figure.name}-{i}": spec
+        for number, figures in drawn.items()
+        for figure in figures
+        for i, spec in enumerate(figure.page_specs())
+    }
+    counts = dict(loaded.runs["status"].value_counts().rows())
+    return templates.get_template("page.html.jinja").render(
+        title=title,
+        made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        counts=[(status, counts[status]) for status in PRECEDENCE if status in counts],
+        num_runs=len(loaded.runs),
+        notes=loaded.notes,
+        versions=versions([loaded.records[run] for run in loaded.runs["run"]]),
+        package=_package_version(),
+        schema=SCHEMA,
+        sections=found,
+        drawn=drawn,
+        findings=findings,
+        grouped=grouped_receipts,
+        listed=listed_runs,
+        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
+        vega=Markup(javascript().replace("</script", "<\\/script")) if specs else "",
+        charts=_json({"specs": specs, "light": theme.LIGHT, "dark": theme.DARK}),
+    )
+
+
+def _json(value: Any) -> Markup:
+    """JSON for a script element, in which no text can end the element or open a comment."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028"))
+
+
+def listed_runs(section: Section) -> list[dict[str, Any]]:
+    """Every run with its status and, of what failed, why."""
+    notes = section.failed_receipts.group_by("run", maintain_order=True).agg(
+        pl.concat_str("receipt", pl.lit(": "), pl.col("note").fill_null("failed"))
+        .str.join("; ")
+        .alias("receipts")
+    )
+    score = f"selected_{section.metric.column}" if section.metric else None
+    return (
+        section.runs.join(notes, on="run", how="left")
+        .with_columns((pl.col(score) if score else pl.lit(None, pl.Float64)).alias("score"))
+        .sort("method_label", "rank", "lr", "seed")
+        .to_dicts()
+    )
+
+
+def grouped_receipts(section: Section) -> list[dict[str, Any]]:
+    """Failed receipts, once for all seeds of a configuration that say the same."""
+    return (
+        section.failed_receipts.group_by("label", "receipt", "note", maintain_order=True)
+        .agg(pl.col("seed").sort().cast(pl.String).str.join(", "), pl.col("value").first())
+        .to_dicts()
+    )
+
+
+def versions(records: list[RunRecord]) -> list[tuple[str, list[str]]]:
+    """What the runs say about their software, each name with all its values."""
+    said: dict[str, dict[str, None]] = {}
+    for record in records:
+        listed = record.env.get("versions")
+        for name, value in (listed if isinstance(listed, dict) else record.env).items():
+            if isinstance(value, str | int | float) and name != "schema":
+                said.setdefault(name, {}).setdefault(str(value))
+    return [(name, list(values)) for name, values in said.items()][:16]
+
+
+def _package_version() -> str:
+    try:
+        return version("lowrank-bench")
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,58 @@
+"""Colours that stay apart for colour-blind eyes, on white and on near-black."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+# Okabe and Ito 2008, less black and yellow, which vanish on one of the two grounds.
+METHODS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "stroke")
+DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
+# Viridis without its two ends: ordered in lightness, legible on both grounds.
+RANKS = ("#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39")
+RED = "#D1242F"
+
+
+@dataclass(frozen=True)
+class Palette:
+    """One colour a method and one a rank, the same in all sections of a report."""
+
+    methods: list[str]
+    ranks: list[int]
+
+    @classmethod
+    def of(cls, runs: pl.DataFrame) -> "Palette":
+        """Methods without a rank first: they are what the others are held against."""
+        order = runs.group_by("method_label").agg(pl.col("rank").is_not_null().any())
+        return cls(
+            methods=order.sort("rank", "method_label")["method_label"].to_list(),
+            ranks=runs["rank"].drop_nulls().unique().sort().to_list(),
+        )
+
+    def method(self, label: str) -> str:
+        return METHODS[self.methods.index(label) % len(METHODS)]
+
+    def shape(self, label: str) -> str:
+        return SHAPES[self.methods.index(label) % len(SHAPES)]
+
+    def dash(self, label: str) -> list[int]:
+        return DASHES[self.methods.index(label) // len(METHODS) % len(DASHES)]
+
+    def rank(self, rank: int) -> str:
+        last = len(self.ranks) - 1
+        return _between(self.ranks.index(rank) / last if last else 0.5)
+
+
+def _between(position: float) -> str:
+    """The colour at `position` in [0, 1] of the sequential palette."""
+    scaled = position * (len(RANKS) - 1)
+    i = min(int(scaled), len(RANKS) - 2)
+    mixed = [
+        round(a + (scaled - i) * (b - a))
+        for a, b in zip(_rgb(RANKS[i]), _rgb(RANKS[i + 1]), strict=True)
+    ]
+    return "#{:02x}{:02x}{:02x}".format(*mixed)
+
+
+def _rgb(colour: str) -> tuple[int, ...]:
+    return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))

@@ -1,0 +1,80 @@
+"""A section is one control: what may be compared, and nothing else."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from lowrank_bench.report import aggregate
+from lowrank_bench.report.control import control_of, differences, heading
+from lowrank_bench.report.load import Loaded
+from lowrank_bench.report.metric import Metric, curve_metric, selected_metric
+
+# Names after which a table alone could be read without the page.
+EXPORTED = (
+    *("control_hash", "method_hash", "label", "method_label", "rank", "lr", "metric", "place"),
+    *("num_runs", "n", "mean", "sd", "low", "high", "loss_mean", "loss_sd", "trainable"),
+    *("train_seconds", "diverged", "unfinished", "num_with_failed_receipts"),
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """The runs of one control, aggregated."""
+
+    number: int  # from 1, as in the figures' names
+    control_hash: str
+    heading: str
+    control: dict[str, str]
+    differing: list[str]  # names of the settings in which the controls differ
+    runs: pl.DataFrame
+    failed_receipts: pl.DataFrame
+    metric: Metric | None
+    table: pl.DataFrame  # one row a configuration, the best first
+    curve_metric: Metric | None
+    curves: pl.DataFrame  # one row a configuration and epoch
+
+    @property
+    def shown(self) -> pl.DataFrame:
+        """The configurations in the charts: measured, at their chosen learning rate."""
+        return self.table.filter(pl.col("chosen") & (pl.col("n") > 0))
+
+    @property
+    def num_epochs(self) -> int | None:
+        last = self.curves["epoch"].max()
+        return int(last) if isinstance(last, int) else None
+
+    @property
+    def exported(self) -> pl.DataFrame:
+        name = f"selected_{self.metric.column}" if self.metric else None
+        return self.table.with_columns(pl.lit(name, pl.String).alias("metric")).select(EXPORTED)
+
+
+def sections(loaded: Loaded) -> list[Section]:
+    """One section for each control hash, in the order of their first runs."""
+    groups = loaded.runs.partition_by("control_hash", maintain_order=True)
+    first = [loaded.records[group["run"][0]] for group in groups]
+    controls = [control_of(record) for record in first]
+    differing = differences(controls)
+    found = []
+    for i, runs in enumerate(groups):
+        metric = selected_metric(runs)
+        epochs = loaded.curves.join(runs.select("run"), on="run", how="semi")
+        followed = curve_metric(epochs, metric)
+        found.append(
+            Section(
+                number=i + 1,
+                control_hash=first[i].control_hash,
+                heading=heading(first[i], controls[i], differing),
+                control=controls[i],
+                differing=differing,
+                runs=runs,
+                failed_receipts=loaded.failed_receipts.join(
+                    runs.select("run", "label", "seed"), on="run"
+                ),
+                metric=metric,
+                table=aggregate.configurations(runs, metric),
+                curve_metric=followed,
+                curves=aggregate.curves(epochs, runs, followed),
+            )
+        )
+    return found

@@ -1,0 +1,178 @@
+"""One run, from config to record, top to bottom."""
+
+import logging
+import os
+import signal
+import warnings
+from pathlib import Path
+
+import lightning as L
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from lowrank_bench.build import build
+from lowrank_bench.callbacks.checkpoints import LAST, Checkpoints, resumable
+from lowrank_bench.callbacks.cost import Cost
+from lowrank_bench.callbacks.progress import Progress, UpdateBar
+from lowrank_bench.callbacks.receipts import Receipts
+from lowrank_bench.checks import block_size
+from lowrank_bench.data.images import ImageData
+from lowrank_bench.data.loader import BlockLoader
+from lowrank_bench.ending import EXIT_CODES, interrupt, status_of
+from lowrank_bench.errors import ConfigError
+from lowrank_bench.isolate import Tell
+from lowrank_bench.loggers import adverts, jsonl
+from lowrank_bench.loggers.closable import Closable
+from lowrank_bench.loggers.jsonl import JsonlLogger
+from lowrank_bench.loggers.rows import cut_back
+from lowrank_bench.method import Method
+from lowrank_bench.record import RunRecord
+from lowrank_bench.roles import count_by_role
+from lowrank_bench.seeds import derive
+from lowrank_bench.selection import read_back, test_selected
+from lowrank_bench.task import Classify
+
+NOT_THE_NETWORKS = ("name", "targets", "head")  # what recipes read of the model's node
+
+
+def prepare(cfg: DictConfig) -> tuple[ImageData, nn.Module, Method]:
+    """Build what the config describes, the method applied to the model.
+
+    Raises: ConfigError for whatever a user can get wrong there, before anything is written.
+    """
+    data = build(cfg.data, "data")
+    if cfg.budget.selection != "last" and data.val is None:
+        raise ConfigError(f"budget.selection={cfg.budget.selection}: needs data.val_size above 0")
+    torch.manual_seed(derive(cfg.seed, "model"))
+    network = OmegaConf.to_container(cfg.model, resolve=True)
+    assert isinstance(network, dict)
+    model = build({k: v for k, v in network.items() if k not in NOT_THE_NETWORKS}, "model")
+    try:
+        method = Method(**build(cfg.method, "method"))
+    except TypeError as error:
+        raise ConfigError(f"method: {error}") from None
+    return data, method.apply(model, seed=cfg.seed), method
+
+
+def run(cfg: DictConfig, record: RunRecord, folder: Path, tell: Tell, *, alone: bool) -> int:
+    """Train what `record` names, in `folder`, and leave the record there whatever happens.
+
+    Meant for a process of its own. `tell` hears of the progress, unless the run is `alone` and
+    shows its own bar. Returns that process's exit code.
+    """
+    signal.signal(signal.SIGINT, interrupt)
+    torch.set_num_threads(cfg.run.threads)
+    _quiet()
+    try:
+        _train(cfg, record, folder, UpdateBar() if alone else Progress(tell))
+        record.status = "finished"
+    except BaseException as error:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the record is yet to be written
+        record.status = status_of(error)
+        record.error = {"type": type(error).__name__, "message": str(error)}
+        if record.status == "failed":
+            logging.exception("the run failed")
+    if _rank() == 0:
+        record.write(folder)
+    return EXIT_CODES.get(record.status, 1)
+
+
+def _train(cfg: DictConfig, record: RunRecord, folder: Path, progress: L.Callback) -> None:
+    data, model, method = prepare(cfg)
+    record.env["data_checksum"] = data.checksum
+    record.params = {
+        "total": sum(p.numel() for p in model.parameters()),
+        "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "by_role": count_by_role(model),
+    }
+    share = {"rank": _rank(), "world_size": cfg.run.devices}
+    train_loader = BlockLoader(
+        data.train,
+        batch_size=cfg.budget.batch_size,
+        block=block_size(cfg),
+        shuffle=cfg.budget.shuffle,
+        seed=cfg.seed,
+        **share,
+    )
+    watched = {"val": data.val} | ({"test": data.test} if cfg.budget.test_every_epoch else {})
+    eval_loaders = {
+        name: BlockLoader(split, batch_size=cfg.run.eval_batch_size, **share)
+        for name, split in watched.items()
+        if split is not None
+    }
+    task = Classify(
+        model,
+        method,
+        num_updates=train_loader.num_batches * cfg.budget.epochs,
+        seed=cfg.seed,
+        eval_names=list(eval_loaders),
+        log_every=cfg.run.log_every,
+    )
+    checkpoints = Checkpoints(folder, keep_best=cfg.budget.selection != "last")
+    receipts, cost = Receipts(model), Cost(folder / LAST)
+    loggers = _loggers(cfg, record, folder)
+    trainer = L.Trainer(
+        accelerator=cfg.run.accelerator,
+        devices=cfg.run.devices,
+        strategy="ddp" if cfg.run.devices > 1 else "auto",
+        precision=cfg.precision,
+        max_epochs=cfg.budget.epochs,
+        logger=loggers,
+        callbacks=[receipts, cost, checkpoints, progress],
+        default_root_dir=folder,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    record.env["device"] = trainer.strategy.root_device.type
+    try:
+        if (last := resumable(folder)) is None:
+            _cut_back(folder, -1)
+            if eval_loaders:
+                trainer.validate(task, [*eval_loaders.values()], verbose=False)
+            task.log_epoch(0)
+        else:
+            _cut_back(folder, last)
+        trainer.fit(
+            task,
+            train_loader,
+            [*eval_loaders.values()] or None,
+            ckpt_path=None if last is None else folder / LAST,
+            weights_only=True,
+        )
+        if data.test is not None:
+            test_loader = BlockLoader(data.test, batch_size=cfg.run.eval_batch_size, **share)
+            test_selected(task, trainer, test_loader, checkpoints)
+    finally:
+        record.receipts = receipts.receipts
+        record.cost |= cost.cost
+        record.cost_source |= cost.source
+        if _rank() == 0:
+            read_back(record, folder, checkpoints)
+        for logger in loggers:
+            logger.close(record)
+
+
+def _loggers(cfg: DictConfig, record: RunRecord, folder: Path) -> list[Closable]:
+    """Our own file, and beside it whatever `logger` chose."""
+    own = JsonlLogger(folder / jsonl.FILE)
+    chosen = build(cfg.logger, "logger")(record, folder) if "_target_" in cfg.logger else None
+    return [own] if chosen is None else [own, chosen]
+
+
+def _cut_back(folder: Path, update: int) -> None:
+    if _rank() == 0:
+        cut_back(folder / jsonl.FILE, update)
+
+
+def _rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def _quiet() -> None:
+    """Keep Lightning's remarks on devices and workers off the terminal."""
+    adverts.silence()
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for remark in (".*does not have many workers.*", ".*`isinstance\\(treespec, LeafSpec.*"):
+        warnings.filterwarnings("ignore", remark)

@@ -1,0 +1,46 @@
+"""Which epoch is reported, and what the record says of it."""
+
+from pathlib import Path
+
+import lightning as L
+import torch
+
+from lowrank_bench.callbacks.checkpoints import Checkpoints
+from lowrank_bench.data.loader import BlockLoader
+from lowrank_bench.loggers import curves, jsonl
+from lowrank_bench.loggers.curves import epoch_rows, write_curves
+from lowrank_bench.record import METRICS, RunRecord
+
+
+def test_selected(
+    task: L.LightningModule, trainer: L.Trainer, loader: BlockLoader, checkpoints: Checkpoints
+) -> None:
+    """Evaluate the test data once, on the checkpoint that the budget's rule selects.
+
+    The result joins the curves as a row of the selected epoch.
+    """
+    epoch = trainer.max_epochs
+    if checkpoints.keep_best:
+        state = torch.load(checkpoints.selected, weights_only=True, map_location="cpu")
+        task.load_state_dict(state["state_dict"])
+        epoch = checkpoints.best_epoch
+    task.eval_names, task.evaluated = ["test"], {}
+    trainer.test(task, loader, verbose=False)
+    for logger in trainer.loggers:
+        logger.log_metrics({"epoch": epoch, **task.evaluated}, step=task.update)
+
+
+def read_back(record: RunRecord, folder: Path, checkpoints: Checkpoints) -> None:
+    """Take the record's metrics from the curves, so that the two can never disagree."""
+    rows = {row["epoch"]: row for row in epoch_rows(folder / jsonl.FILE)}
+    if not rows:
+        return
+    write_curves(folder / jsonl.FILE, folder / curves.FILE)
+    selected = checkpoints.best_epoch if checkpoints.keep_best else max(rows)
+    rule = "best_val_accuracy" if checkpoints.keep_best else "last"
+    for section, epoch in (("before", 0), ("final", max(rows)), ("selected", selected)):
+        row = rows.get(epoch, {}) if epoch is not None else {}
+        if epoch != 0 or section == "before":
+            record.metrics[section] |= {name: row.get(name) for name in METRICS}
+    if selected:
+        record.metrics["selected"] |= {"epoch": selected, "rule": rule}

@@ -1,0 +1,75 @@
+"""Where runs are kept: one folder a fingerprint, one writer at a time."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from lowrank_bench.environment import DECISIVE, versions
+from lowrank_bench.errors import ConfigError
+from lowrank_bench.identity import Identity
+from lowrank_bench.record import FILE, RunRecord
+
+
+@dataclass(frozen=True)
+class Store:
+    """The runs folder; folders are named for people and found by their fingerprint."""
+
+    root: Path
+
+    def check_writable(self) -> None:
+        """Raise ConfigError when no run could be written here; writes nothing itself."""
+        place = self.root.absolute()
+        while not place.exists():
+            place = place.parent
+        if not place.is_dir():
+            raise ConfigError(f"run.dir={self.root}: {place} is a file, not a folder")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise ConfigError(f"run.dir={self.root}: {place} cannot be written; name another folder")
+
+    def folder(self, identity: Identity) -> Path:
+        """The folder of a run, whatever name it was first trained under."""
+        own = self.root / f"{_safe(identity.label)}-{identity.fingerprint}"
+        if own.exists() or not self.root.is_dir():
+            return own
+        ending = f"-{identity.fingerprint}"
+        there = (entry.name for entry in os.scandir(self.root) if entry.name.endswith(ending))
+        return self.root / next(there, own.name)
+
+    def record(self, identity: Identity) -> RunRecord | None:
+        """What the run has left, if it has left a record that can be read."""
+        path = self.folder(identity) / FILE
+        try:
+            return RunRecord.read(path)
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def lock(self, identity: Identity) -> FileLock:
+        """The right to train a fingerprint; a process that dies gives it back by dying."""
+        folder = self.root / ".locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f"{identity.fingerprint}.lock")
+
+    def supersede(self, identity: Identity) -> None:
+        """Move a run aside that must be trained afresh; nothing finished is ever deleted."""
+        folder = self.folder(identity)
+        aside = self.root / ".superseded"
+        aside.mkdir(exist_ok=True)
+        number = sum(entry.name.startswith(folder.name) for entry in os.scandir(aside))
+        folder.rename(aside / f"{folder.name}.{number + 1}")
+
+
+def why_stale(record: RunRecord, data_checksum: str | None) -> str | None:
+    """Why a result cannot stand for a run of today; None when it can."""
+    recorded, today = record.env.get("versions", {}), versions()
+    for package in DECISIVE:
+        if recorded.get(package) != today[package]:
+            return f"made by {package} {recorded.get(package)}, here is {today[package]}"
+    if data_checksum is not None and record.env.get("data_checksum") != data_checksum:
+        return "made on other data"
+    return None
+
+
+def _safe(label: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_.+" else "_" for c in label)

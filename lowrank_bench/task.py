@@ -1,0 +1,199 @@
+"""The LightningModule: the clock of optimizer updates, the loss, the metrics."""
+
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from time import perf_counter
+from typing import Any
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lowrank_bench.data.loader import Block
+from lowrank_bench.errors import Diverged
+from lowrank_bench.method import Method
+from lowrank_bench.seeds import derive
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Classify(L.LightningModule):
+    """Trains a classifier by cross-entropy, a block of updates in one `training_step`.
+
+    The clock is `update`, the number of optimizer updates done. One update, in this order:
+    clear gradients, forward and backward, `before_step` hooks, optimizer step, schedule step,
+    `after_step` hooks while gradients live, then `step_end` hooks, and the clock advances. Hooks
+    are called with (model, optimizer, index of this update). A block of 16 updates gives the
+    bits of 16 blocks of one; it only spreads Lightning's cost for each step.
+
+    Raises: Diverged when the training loss becomes NaN or infinite.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        method: Method,
+        *,
+        num_updates: int,
+        seed: int,
+        eval_names: Sequence[str],
+        log_every: int,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model = model
+        self.method = method
+        self.num_updates = num_updates
+        self.seed = seed
+        self.eval_names = list(eval_names)  # what the validation loaders hold, in order
+        self.log_every = log_every
+        self.update = 0
+        self.step_seconds = array("d")  # one entry an update, on a GPU one a block
+        self.train_seconds = 0.0  # free of evaluation
+        self.evaluated: dict[str, float | None] = {}
+        self._hooks = [hook for hook in method.hooks.values() if hook is not None]
+        self._loss = _penalised(model, method)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.method.build_optimizer(self.model)
+        schedule = self.method.schedule(optimizer, self.num_updates)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+    # Training
+
+    def on_train_start(self) -> None:
+        self.update = self.trainer.global_step  # 0, or where a checkpoint left it
+
+    def on_train_epoch_start(self) -> None:
+        self._epoch_losses: list[Tensor] = []
+        self._unlogged: list[Tensor] = []
+        # What is drawn in an epoch (dropout) is a function of the epoch, so that a run resumed
+        # at its start draws the same.
+        torch.manual_seed(derive(self.seed, "epoch", self.current_epoch, self.global_rank))
+        self._mark = perf_counter()
+
+    def training_step(self, block: Block, batch_idx: int) -> None:
+        optimizer, schedule = self.optimizers(), self.lr_schedulers()
+        timed_alone = self.device.type == "cpu"
+        started = block_started = perf_counter()
+        losses = []
+        for x, y, share in _batches(block, self.trainer.world_size):
+            optimizer.zero_grad()  # here, so that gradients live on after the step
+            loss = self._loss(self.model(x), y)
+            self.manual_backward(loss if share is None else loss * share)
+            for hook in self._hooks:
+                hook.before_step(self.model, optimizer, self.update)
+            optimizer.step()
+            schedule.step()
+            for hook in self._hooks:
+                hook.after_step(self.model, optimizer, self.update)
+            for hook in self._hooks:
+                hook.step_end(self.model, optimizer, self.update)
+            self.update += 1
+            losses.append(loss.detach())
+            if timed_alone:
+                now = perf_counter()
+                self.step_seconds.append(now - started)
+                started = now
+        self._account(torch.stack(losses))
+        if not timed_alone:  # the check of the losses has waited for the device
+            self.step_seconds.append((perf_counter() - block_started) / len(losses))
+        now = perf_counter()
+        self.train_seconds += now - self._mark  # with the fetching of the block
+        self._mark = now
+
+    def _account(self, losses: Tensor) -> None:
+        """Check and keep the losses of a block; hand a point of the curve to the loggers."""
+        values = losses.tolist()
+        if not torch.isfinite(losses).all():
+            first = next(i for i, value in enumerate(values) if value - value != 0)
+            raise Diverged(self.update - len(values) + first, values[first])
+        self._epoch_losses.append(losses)
+        self._unlogged.extend(losses)
+        if len(self._unlogged) >= self.log_every:
+            mean = float(torch.stack(self._unlogged).mean())
+            self._unlogged.clear()
+            for logger in self.loggers:
+                logger.log_metrics({"loss": mean, "lr": self.lr}, step=self.update)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the first parameter group."""
+        return self.trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_train_epoch_end(self) -> None:
+        losses = torch.cat(self._epoch_losses).double().mean()
+        self.evaluated["train_loss"] = float(self._mean_over_devices(losses))
+        self.log_epoch(self.current_epoch + 1)
+
+    def log_epoch(self, epoch: int) -> None:
+        """One row of the curves: what was measured at the end of `epoch`."""
+        row = {"epoch": epoch, "seconds": self.train_seconds, **self.evaluated}
+        if self.trainer.optimizers:
+            row["lr"] = self.lr
+        for logger in self.loggers:
+            logger.log_metrics(row, step=self.update)  # type: ignore[arg-type]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["train_seconds"] = self.train_seconds
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.train_seconds = checkpoint["train_seconds"]
+
+    # Evaluation
+
+    def on_validation_epoch_start(self) -> None:
+        self._sums = {name: torch.zeros(3, dtype=torch.float64) for name in self.eval_names}
+
+    def validation_step(self, block: Block, batch_idx: int, dataloader_idx: int = 0) -> None:
+        x, y, _ = block
+        logits = self.model(x)
+        loss = F.cross_entropy(logits, y, reduction="sum")
+        correct = (logits.argmax(-1) == y).sum()
+        sums = torch.stack((loss.double(), correct.double(), torch.tensor(float(len(y)))))
+        self._sums[self.eval_names[dataloader_idx]] += sums.cpu()
+
+    def on_validation_epoch_end(self) -> None:
+        for name, sums in self._sums.items():
+            loss, correct, count = self._sum_over_devices(sums).tolist()
+            self.evaluated[f"{name}_loss"] = loss / count
+            self.evaluated[f"{name}_accuracy"] = correct / count
+        if "val" in self._sums:  # what a checkpoint may be selected by
+            self.log("val_accuracy", self.evaluated["val_accuracy"] or 0.0, logger=False)
+
+    # A test is an evaluation of one loader, named by `eval_names` like any other.
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
+    on_test_epoch_end = on_validation_epoch_end
+
+    def _sum_over_devices(self, value: Tensor) -> Tensor:
+        return self.trainer.strategy.reduce(value.to(self.device), reduce_op="sum")
+
+    def _mean_over_devices(self, value: Tensor) -> Tensor:
+        return self.trainer.strategy.reduce(value.to(self.device), reduce_op="mean")
+
+
+def _penalised(model: nn.Module, method: Method) -> Loss:
+    """Cross-entropy, plus the method's penalty if it has one."""
+    penalty = method.penalty
+    if penalty is None:
+        return F.cross_entropy
+    return lambda logits, y: F.cross_entropy(logits, y) + penalty(model)
+
+
+def _batches(block: Block, world_size: int) -> Iterator[tuple[Tensor, Tensor, float | None]]:
+    """The batches of a block; with several devices, each with its share of the global mean.
+
+    Gradients are averaged over devices, so a device that holds n of a global batch of N
+    examples scales its mean by n * world_size / N.
+    """
+    x, y, size = block
+    if world_size > 1:
+        yield x, y, len(y) * world_size / size
+        return
+    for batch_x, batch_y in zip(x.split(size), y.split(size), strict=True):
+        yield batch_x, batch_y, None
