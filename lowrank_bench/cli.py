@@ -39,6 +39,8 @@ def main() -> int:
     # Hydra prints its own errors over several lines and exits with 1, unless it is asked to
     # raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # Hydra's parser takes -m before the overrides or after them, but not among them.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     arguments, _ = get_args_parser().parse_known_args()
     try:
         if arguments.config_dir is not None:

@@ -29,7 +29,6 @@ from lowrank_bench.loggers.rows import cut_back
 from lowrank_bench.method import Method
 from lowrank_bench.record import RunRecord
 from lowrank_bench.roles import count_by_role
-from lowrank_bench.seeds import derive
 from lowrank_bench.selection import read_back, test_selected
 from lowrank_bench.task import Classify
 
@@ -44,7 +43,7 @@ def prepare(cfg: DictConfig) -> tuple[ImageData, nn.Module, Method]:
     data = build(cfg.data, "data")
     if cfg.budget.selection != "last" and data.val is None:
         raise ConfigError(f"budget.selection={cfg.budget.selection}: needs data.val_size above 0")
-    torch.manual_seed(derive(cfg.seed, "model"))
+    torch.manual_seed(cfg.seed)  # as a plain script would, so that the two can be compared
     network = OmegaConf.to_container(cfg.model, resolve=True)
     assert isinstance(network, dict)
     model = build({k: v for k, v in network.items() if k not in NOT_THE_NETWORKS}, "model")
@@ -64,8 +63,9 @@ def run(cfg: DictConfig, record: RunRecord, folder: Path, tell: Tell, *, alone: 
     signal.signal(signal.SIGINT, interrupt)
     torch.set_num_threads(cfg.run.threads)
     _quiet()
+    loggers: list[Closable] = []
     try:
-        _train(cfg, record, folder, UpdateBar() if alone else Progress(tell))
+        _train(cfg, record, folder, UpdateBar() if alone else Progress(tell), loggers)
         record.status = "finished"
     except BaseException as error:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the record is yet to be written
@@ -73,12 +73,20 @@ def run(cfg: DictConfig, record: RunRecord, folder: Path, tell: Tell, *, alone: 
         record.error = {"type": type(error).__name__, "message": str(error)}
         if record.status == "failed":
             logging.exception("the run failed")
+    for logger in loggers:
+        logger.close(record)
     if _rank() == 0:
         record.write(folder)
     return EXIT_CODES.get(record.status, 1)
 
 
-def _train(cfg: DictConfig, record: RunRecord, folder: Path, progress: L.Callback) -> None:
+def _train(
+    cfg: DictConfig,
+    record: RunRecord,
+    folder: Path,
+    progress: L.Callback,
+    loggers: list[Closable],
+) -> None:
     data, model, method = prepare(cfg)
     record.env["data_checksum"] = data.checksum
     record.params = {
@@ -111,7 +119,7 @@ def _train(cfg: DictConfig, record: RunRecord, folder: Path, progress: L.Callbac
     )
     checkpoints = Checkpoints(folder, keep_best=cfg.budget.selection != "last")
     receipts, cost = Receipts(model), Cost(folder / LAST)
-    loggers = _loggers(cfg, record, folder)
+    loggers += _loggers(cfg, record, folder)
     trainer = L.Trainer(
         accelerator=cfg.run.accelerator,
         devices=cfg.run.devices,
@@ -121,6 +129,7 @@ def _train(cfg: DictConfig, record: RunRecord, folder: Path, progress: L.Callbac
         logger=loggers,
         callbacks=[receipts, cost, checkpoints, progress],
         default_root_dir=folder,
+        enable_progress_bar=isinstance(progress, UpdateBar),
         num_sanity_val_steps=0,
         enable_model_summary=False,
         use_distributed_sampler=False,
@@ -150,8 +159,6 @@ def _train(cfg: DictConfig, record: RunRecord, folder: Path, progress: L.Callbac
         record.cost_source |= cost.source
         if _rank() == 0:
             read_back(record, folder, checkpoints)
-        for logger in loggers:
-            logger.close(record)
 
 
 def _loggers(cfg: DictConfig, record: RunRecord, folder: Path) -> list[Closable]:

@@ -30,6 +30,12 @@ class Classify(L.LightningModule):
     Raises: Diverged when the training loss becomes NaN or infinite.
     """
 
+    # Nothing happens here, and Lightning passes over what cannot be called (see
+    # callbacks/unhurried.py).
+    on_before_backward = None  # type: ignore[assignment]
+    on_after_backward = None  # type: ignore[assignment]
+    on_before_optimizer_step = None  # type: ignore[assignment]
+
     def __init__(
         self,
         model: nn.Module,
@@ -54,6 +60,7 @@ class Classify(L.LightningModule):
         self.evaluated: dict[str, float | None] = {}
         self._hooks = [hook for hook in method.hooks.values() if hook is not None]
         self._loss = _penalised(model, method)
+        self._trained = [p for p in model.parameters() if p.requires_grad]
 
     def configure_optimizers(self) -> Any:
         optimizer = self.method.build_optimizer(self.model)
@@ -82,7 +89,8 @@ class Classify(L.LightningModule):
         started = block_started = perf_counter()
         losses = []
         for x, y, share in _batches(block, self.trainer.world_size):
-            optimizer.zero_grad()  # here, so that gradients live on after the step
+            for parameter in self._trained:  # here, so that gradients live on after the step
+                parameter.grad = None
             loss = self._loss(self.model(x), y)
             self.manual_backward(loss if share is None else loss * share)
             for hook in self._hooks:

@@ -9,11 +9,13 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+from lowrank_bench.callbacks.unhurried import UnhurriedCallback
+
 LAST = "last.ckpt"
 BEST = "best.ckpt"
 
 
-class Checkpoints(Checkpoint):
+class Checkpoints(UnhurriedCallback, Checkpoint):
     """Save `last.ckpt` at the ends of epochs, and `best.ckpt` when validation improves.
 
     Epochs of a small run take milliseconds, so `last.ckpt` is written at most once in

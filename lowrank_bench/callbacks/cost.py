@@ -7,12 +7,13 @@ import lightning as L
 import numpy as np
 import torch
 
+from lowrank_bench.callbacks.unhurried import UnhurriedCallback
 from lowrank_bench.task import Classify
 
 WARMUP_UPDATES = 20  # allocators and caches settle in the first steps
 
 
-class Cost(L.Callback):
+class Cost(UnhurriedCallback):
     """Fills `cost`, with `source` saying of each entry whether it was measured or derived.
 
     Bytes of weights, gradients and optimizer state are counted from live tensors at the end

@@ -7,10 +7,11 @@ import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
+from lowrank_bench.callbacks.unhurried import UnhurriedCallback
 from lowrank_bench.task import Classify
 
 
-class Progress(L.Callback):
+class Progress(UnhurriedCallback):
     """Calls `tell` with the share of updates done, at most every half second."""
 
     def __init__(self, tell: Callable[[float], None]) -> None:
@@ -25,7 +26,7 @@ class Progress(L.Callback):
             self.tell(pl_module.update / pl_module.num_updates)
 
 
-class UpdateBar(TQDMProgressBar):
+class UpdateBar(UnhurriedCallback, TQDMProgressBar):
     """Lightning's bar, counting optimizer updates of the whole run instead of blocks."""
 
     def init_train_tqdm(self) -> Tqdm:

@@ -7,13 +7,14 @@ import lightning as L
 import torch
 from torch import nn
 
+from lowrank_bench.callbacks.unhurried import UnhurriedCallback
 from lowrank_bench.roles import role_of
 from lowrank_bench.task import Classify
 
 Receipt = dict[str, Any]  # {ok: true, false or null where it only informs, value, note}
 
 
-class Receipts(L.Callback):
+class Receipts(UnhurriedCallback):
     """Fills `receipts`: how the layers started, and whether every role learned.
 
     - `start_equals_base`: largest entry of |W_start - W_base| over layers with a base.

@@ -23,8 +23,8 @@ def write_curves(path_jsonl: Path, path_parquet: Path) -> Path:
     """Write the table, whole or not at all; an empty one when no epoch was logged."""
     import polars as pl
 
-    schema = {name: pl.Int64 for name in COUNTS} | {name: pl.Float64 for name in MEASURES}
-    table = pl.DataFrame(epoch_rows(path_jsonl), schema=schema, orient="row")
+    columns = [(name, pl.Int64) for name in COUNTS] + [(name, pl.Float64) for name in MEASURES]
+    table = pl.DataFrame(epoch_rows(path_jsonl), schema=dict(columns))
     neighbour = path_parquet.with_name(f".{path_parquet.name}.{os.getpid()}")
     try:
         table.write_parquet(neighbour)

@@ -56,10 +56,13 @@ class TrackioLogger(Logger):
 
     @rank_zero_only
     def close(self, record: RunRecord) -> None:
-        run, self._run = self._run, None
-        if run is not None:
-            with contextlib.redirect_stdout(io.StringIO()):
-                run.finish()
+        if self._run is None:
+            return
+        import trackio
+
+        self._run = None
+        with contextlib.redirect_stdout(io.StringIO()):
+            trackio.finish()  # run.finish() would leave it current, to be finished again at exit
 
 
 def trackio_logger(

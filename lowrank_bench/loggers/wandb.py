@@ -6,6 +6,7 @@ sent lies in the run's folder, for `wandb sync`.
 """
 
 import logging
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class RunWandbLogger(WandbLogger):
         self._run = run
         self._is_broken = False
         if run is not None and run.settings.mode == "offline":
-            self.sync_hint = f"wandb sync {run.settings.sync_dir}"
+            self.sync_hint = f"wandb sync {shlex.quote(run.settings.sync_dir)}"
 
     @override
     @rank_zero_only
@@ -69,7 +70,7 @@ class RunWandbLogger(WandbLogger):
         self._attempt(lambda: run.summary.update(naming.summary(record)))
         self._attempt(lambda: run.finish(exit_code=exit_code))
         if self._is_broken:
-            self.sync_hint = f"wandb sync {run.settings.sync_dir}"
+            self.sync_hint = f"wandb sync {shlex.quote(run.settings.sync_dir)}"
 
     def _attempt(self, call: Callable[[], Any]) -> None:
         try:

@@ -1,5 +1,6 @@
 """The three figures of a section."""
 
+import math
 from typing import Any
 
 import altair as alt
@@ -7,24 +8,25 @@ import polars as pl
 
 from lowrank_bench.report import findings
 from lowrank_bench.report.curves import curve_panels
-from lowrank_bench.report.figure import HEIGHT, Figure, Key, Panel
+from lowrank_bench.report.figure import HEIGHT, Datasets, Figure, Key, Values, layered
 from lowrank_bench.report.metric import Metric
-from lowrank_bench.report.palette import RED, Palette
+from lowrank_bench.report.palette import METHODS, RED, Palette
 from lowrank_bench.report.section import Section
 
 
 def figures(section: Section, palette: Palette) -> list[Figure]:
     """Against rank, against parameters, against epoch: those that there are data for."""
-    shown = section.shown
-    if section.metric is None or shown.is_empty():
+    shown, metric = section.shown, section.metric
+    if metric is None or shown.is_empty():
         return []
     drawn = []
     if shown["rank"].is_not_null().any():
-        drawn.append(_rank(section, section.metric, palette))
+        drawn.append(_rank(section, metric, palette))
     if (shown["trainable"] > 0).any():
-        drawn.append(_parameters(section, section.metric, palette))
+        drawn.append(_parameters(section, metric, palette))
     if section.curve_metric is not None:
-        panels, title, legend = curve_panels(section, section.curve_metric, palette)
+        data = Datasets()
+        panels, title, legend = curve_panels(section, section.curve_metric, palette, data)
         if panels:
             drawn.append(
                 Figure(
@@ -32,6 +34,7 @@ def figures(section: Section, palette: Palette) -> list[Figure]:
                     finding=findings.over_epochs(section),
                     caption=findings.spread(section),
                     panels=panels,
+                    datasets=data.by_name,
                     legend_title=title,
                     legend=legend,
                 )
@@ -40,7 +43,7 @@ def figures(section: Section, palette: Palette) -> list[Figure]:
 
 
 def _rank(section: Section, metric: Metric, palette: Palette) -> Figure:
-    shown = section.shown
+    shown, data = section.shown, Datasets()
     ranks = shown["rank"].drop_nulls().unique().sort().to_list()
     x = alt.X(
         "rank:Q",
@@ -48,58 +51,59 @@ def _rank(section: Section, metric: Metric, palette: Palette) -> Figure:
         scale=alt.Scale(type="log", base=2, domain=[ranks[0] * 0.85, ranks[-1] * 1.18], nice=False),
         axis=alt.Axis(values=ranks, format="d", grid=False),
     )
-    layers = _series(shown.drop_nulls("rank"), x, section, metric, palette)
-    level = shown.filter(pl.col("rank").is_null())
-    if not level.is_empty():
-        base = _base(level, section, metric, palette)
-        layers = [
-            base.mark_rect(opacity=0.14).encode(y="low:Q", y2="high:Q"),
-            base.mark_rule(strokeWidth=2, strokeDash=[6, 4]).encode(y="mean:Q"),
-            *layers,
-        ]
-        if len(level) <= 2:  # more would lie over each other
-            layers.append(
-                base.mark_text(align="left", dx=4, dy=-7, style="ink-text").encode(
-                    x=alt.value(0), y="mean:Q", text="method:N", color=alt.value(None)
-                )
-            )
-    layers += _diverged(section.table.drop_nulls("rank"), "rank", x)
-    return Figure(
-        name="rank",
-        finding=findings.over_rank(section),
-        caption=findings.spread(section),
-        panels=[Panel("", _layered(layers))],
-        legend_title="Method",
-        legend=_legend(shown, palette),
-    )
+    ranked, level = shown.drop_nulls("rank"), shown.filter(pl.col("rank").is_null())
+    layers = _levels(level, data, metric, palette, shown) if len(level) else []
+    layers += _series(ranked, x, data, metric, palette, shown)
+    layers += _diverged(section.table.drop_nulls("rank"), "rank", x, data)
+    return _figure("rank", findings.over_rank(section), section, layers, data, palette)
 
 
 def _parameters(section: Section, metric: Metric, palette: Palette) -> Figure:
-    shown = section.shown.filter(pl.col("trainable") > 0)
-    low, high = shown["trainable"].to_numpy().min(), shown["trainable"].to_numpy().max()
+    shown, data = section.shown.filter(pl.col("trainable") > 0), Datasets()
+    sizes = shown["trainable"].to_list()
     x = alt.X(
         "trainable:Q",
         title="Trainable parameters (log scale)",
-        scale=alt.Scale(type="log", domain=[int(low) / 1.3, int(high) * 1.3], nice=False),
-        axis=alt.Axis(format="~s", grid=False, tickCount=6),
+        scale=alt.Scale(type="log", domain=[min(sizes) / 1.3, max(sizes) * 1.3], nice=False),
+        axis=alt.Axis(values=_ticks(min(sizes), max(sizes)), format="~s", grid=False),
     )
-    layers = _series(shown, x, section, metric, palette)
-    layers += _diverged(section.table.filter(pl.col("trainable") > 0), "trainable", x)
+    layers = _series(shown, x, data, metric, palette, shown)
+    inside = section.table.filter(pl.col("trainable").is_between(min(sizes), max(sizes)))
+    layers += _diverged(inside, "trainable", x, data)
+    return _figure("parameters", findings.over_parameters(section), section, layers, data, palette)
+
+
+def _figure(
+    name: str,
+    finding: str,
+    section: Section,
+    layers: list[alt.Chart],
+    data: Datasets,
+    palette: Palette,
+) -> Figure:
     return Figure(
-        name="parameters",
-        finding=findings.over_parameters(section),
+        name=name,
+        finding=finding,
         caption=findings.spread(section),
-        panels=[Panel("", _layered(layers))],
+        panels=[layered("", layers, HEIGHT + 20)],
+        datasets=data.by_name,
         legend_title="Method",
-        legend=_legend(shown, palette),
+        legend=[Key(m, palette.method(m)) for m in _methods(section.shown, palette)],
     )
 
 
 def _series(
-    rows: pl.DataFrame, x: alt.X, section: Section, metric: Metric, palette: Palette
+    rows: pl.DataFrame,
+    x: alt.X,
+    data: Datasets,
+    metric: Metric,
+    palette: Palette,
+    shown: pl.DataFrame,
 ) -> list[alt.Chart]:
-    """A line a method with a mark and a bar a configuration."""
-    base = _base(rows, section, metric, palette).encode(x=x)
+    """A line a method, with a mark and a bar a configuration."""
+    methods = _methods(shown, palette)
+    colour = _colour(shown, palette)
+    base = data.chart("series", _values(rows, metric)).encode(x=x, color=colour)
     y = alt.Y("mean:Q", title=metric.axis, scale=alt.Scale(zero=False, nice=True))
     tooltip = [
         alt.Tooltip("label:N", title="configuration"),
@@ -108,51 +112,42 @@ def _series(
         alt.Tooltip("n:Q", title="seeds (n)"),
         alt.Tooltip("trainable:Q", title="trainable parameters", format=","),
     ]
-    methods = _methods(section.shown, palette)
     shape = alt.Shape(
         "method:N",
+        title="Method",
         scale=alt.Scale(domain=methods, range=[palette.shape(m) for m in methods]),
-        legend=alt.Legend(title="Method", orient="top", columns=3),
     )
+    line = base.mark_line(strokeWidth=2).encode(y=y)
     dash = alt.StrokeDash(
         "method:N",
+        title="Method",
         scale=alt.Scale(domain=methods, range=[palette.dash(m) for m in methods]),
-        legend=None,
     )
     return [
-        base.mark_rule(strokeWidth=1.5).encode(y="low:Q", y2="high:Q"),
-        base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash),
-        base.mark_point(filled=True, size=64, opacity=1).encode(y=y, shape=shape, tooltip=tooltip),
+        base.mark_rule(strokeWidth=2).encode(y="low:Q", y2="high:Q"),
+        # colours come round again after a few methods: then dashes tell lines apart
+        line.encode(strokeDash=dash) if len(palette.methods) > len(METHODS) else line,
+        base.mark_point(filled=True, size=50, opacity=1).encode(y=y, shape=shape, tooltip=tooltip),
     ]
 
 
-def _base(rows: pl.DataFrame, section: Section, metric: Metric, palette: Palette) -> alt.Chart:
-    methods = _methods(section.shown, palette)
-    colour = alt.Color(
-        "method:N",
-        scale=alt.Scale(domain=methods, range=[palette.method(m) for m in methods]),
-        legend=alt.Legend(title="Method", orient="top", columns=3),
-    )
-    return alt.Chart(alt.InlineData(values=_values(rows, metric))).encode(color=colour)
-
-
-def _values(rows: pl.DataFrame, metric: Metric) -> list[dict[str, Any]]:
-    return [
-        {
-            "method": row["method_label"],
-            "label": row["label"],
-            "rank": row["rank"],
-            "trainable": row["trainable"],
-            "n": row["n"],
-            "text": metric.text_with_spread(row["mean"], row["sd"]),
-            "range": f"{metric.text(row['low'])} to {metric.text(row['high'])}",
-        }
-        | {key: round(row[key] * metric.scale, 4) for key in ("mean", "low", "high")}
-        for row in rows.sort("method_label", "rank").to_dicts()
+def _levels(
+    rows: pl.DataFrame, data: Datasets, metric: Metric, palette: Palette, shown: pl.DataFrame
+) -> list[alt.Chart]:
+    """What has no rank is as good at all of them: a dashed line across, and its spread."""
+    colour = _colour(shown, palette)
+    base = data.chart("levels", _values(rows, metric)).encode(color=colour)
+    drawn = [
+        base.mark_rect(opacity=0.14).encode(y="low:Q", y2="high:Q"),
+        base.mark_rule(strokeWidth=2, strokeDash=[6, 4]).encode(y="mean:Q", tooltip=["label:N"]),
     ]
+    if len(rows) <= 2:  # more names would lie over each other
+        names = base.mark_text(align="left", baseline="bottom", dx=5, dy=-4, fontSize=11)
+        drawn.append(names.encode(x=alt.value(0), y="mean:Q", text="label:N"))
+    return drawn
 
 
-def _diverged(rows: pl.DataFrame, column: str, x: alt.X) -> list[alt.Chart]:
+def _diverged(rows: pl.DataFrame, column: str, x: alt.X, data: Datasets) -> list[alt.Chart]:
     """A red × at the foot, with the number of runs that no mean contains."""
     counted = (
         rows.filter(pl.col("diverged") > 0)
@@ -160,29 +155,53 @@ def _diverged(rows: pl.DataFrame, column: str, x: alt.X) -> list[alt.Chart]:
         .agg(pl.col("diverged").sum(), pl.col("label").str.join(", "))
         .sort(column)
     )
-    values = [
+    values: Values = [
         {column: at, "text": f"×{number}", "tip": f"{number} diverged: {labels}"}
         for at, number, labels in counted.rows()
     ]
     if not values:
         return []
-    chart = alt.Chart(alt.InlineData(values=values)).encode(
-        x=x,
-        y=alt.value("height"),
-        text="text:N",
-        tooltip=alt.Tooltip("tip:N", title="not averaged"),
+    marks = data.chart("diverged", values).mark_text(
+        color=RED, fontWeight="bold", fontSize=13, dy=-8
     )
-    return [chart.mark_text(color=RED, fontWeight="bold", fontSize=13, dy=-8)]
+    tooltip = alt.Tooltip("tip:N", title="not averaged")
+    return [marks.encode(x=x, y=alt.value("height"), text="text:N", tooltip=tooltip)]
 
 
-def _layered(layers: list[alt.Chart]) -> alt.LayerChart:
-    return alt.layer(*layers).properties(height=HEIGHT + 20)
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers over orders of magnitude: 1, 2, 5 of each, or 1 alone where that is much."""
+    powers = range(math.floor(math.log10(low / 1.3)), math.ceil(math.log10(high * 1.3)) + 1)
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [step * 10.0**power for power in powers for step in steps]
+        inside = [tick for tick in ticks if low / 1.3 <= tick <= high * 1.3]
+        if len(inside) <= 8:
+            break
+    return inside
+
+
+def _colour(shown: pl.DataFrame, palette: Palette) -> alt.Color:
+    methods = _methods(shown, palette)
+    colours = [palette.method(method) for method in methods]
+    return alt.Color("method:N", title="Method", scale=alt.Scale(domain=methods, range=colours))
+
+
+def _values(rows: pl.DataFrame, metric: Metric) -> Values:
+    return [_value(row, metric) for row in rows.sort("method_label", "rank").to_dicts()]
+
+
+def _value(row: dict[str, Any], metric: Metric) -> dict[str, Any]:
+    said = {
+        "method": row["method_label"],
+        "label": row["label"],
+        "rank": row["rank"],
+        "trainable": row["trainable"],
+        "n": row["n"],
+        "text": metric.text_with_spread(row["mean"], row["sd"]),
+        "range": f"{metric.text(row['low'])} to {metric.text(row['high'])}",
+    }
+    return said | {key: round(row[key] * metric.scale, 4) for key in ("mean", "low", "high")}
 
 
 def _methods(shown: pl.DataFrame, palette: Palette) -> list[str]:
     present = set(shown["method_label"])
     return [method for method in palette.methods if method in present]
-
-
-def _legend(shown: pl.DataFrame, palette: Palette) -> list[Key]:
-    return [Key(method, palette.method(method)) for method in _methods(shown, palette)]

@@ -9,6 +9,8 @@ import altair as alt
 PANEL_WIDTH = 340
 HEIGHT = 260
 
+Values = list[dict[str, Any]]
+
 
 @dataclass(frozen=True)
 class Key:
@@ -24,21 +26,28 @@ class Panel:
     chart: alt.LayerChart
 
 
+def layered(title: str, layers: list[alt.Chart], height: int = HEIGHT) -> Panel:
+    chart = alt.layer(*layers).properties(height=height)
+    assert isinstance(chart, alt.LayerChart)  # a facet would have no width to set
+    return Panel(title, chart)
+
+
 @dataclass(frozen=True)
 class Figure:
     name: str  # of its files
     finding: str
     caption: str
     panels: list[Panel]
+    datasets: dict[str, Values]  # that the panels' charts name
     legend_title: str = ""
     legend: list[Key] = field(default_factory=list)
 
     def page_specs(self) -> list[dict[str, Any]]:
-        """One Vega-Lite spec a panel, as wide as its place in the page."""
+        """One Vega-Lite spec a panel, as wide as its place in the page; data apart."""
         return [panel.chart.properties(width="container").to_dict() for panel in self.panels]
 
     def image_spec(self) -> dict[str, Any]:
-        """The same panels side by side under the finding."""
+        """The same panels side by side under the finding, with their data."""
         columns = min(len(self.panels), 3)
         # a lone panel is widened, so that its title fits
         width = PANEL_WIDTH if columns > 1 else 2 * PANEL_WIDTH
@@ -47,8 +56,27 @@ class Figure:
             for panel in self.panels
         ]
         title = alt.Title(
-            textwrap.wrap(self.finding, columns * width // 8),
+            textwrap.wrap(self.finding, columns * (width + 40) // 8),
             subtitle=textwrap.wrap(self.caption, columns * width // 7),
         )
         whole = alt.concat(*panels, columns=columns, title=title)
-        return whole.resolve_scale(color="shared", shape="shared").to_dict()
+        spec = whole.resolve_scale(color="shared", shape="shared").to_dict()
+        for panel in spec["concat"]:
+            panel["layer"] = [layer for layer in panel["layer"] if not _is_unseen(layer)]
+        return spec | {"datasets": self.datasets}
+
+
+def _is_unseen(layer: dict[str, Any]) -> bool:
+    """Marks that only carry tooltips have no use in an image."""
+    return layer["mark"].get("opacity") == 0
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """Data by name: a spec that holds its rows would be checked row by row, and repeat them."""
+
+    by_name: dict[str, Values] = field(default_factory=dict)
+
+    def chart(self, name: str, values: Values) -> alt.Chart:
+        self.by_name[name] = values
+        return alt.Chart(alt.NamedData(name=name))

@@ -81,14 +81,16 @@ def over_epochs(section: Section) -> str:
     if own.is_empty():
         return f"{metric.title} over epochs"
     end = own.row(-1, named=True)
-    plain = f"{best['label']} ends at {metric.text(end['mean'])}"
+    # the section's own metric needs no name here, another one does
+    of = "" if metric == section.metric else f" {metric.title.lower()}"
+    plain = f"{best['label']} ends at {metric.text(end['mean'])}{of}"
     if other is None:
         return f"{plain} ({seeds(best)})"
     rival = section.curves.filter(pl.col("method_hash") == other["method_hash"])
     if rival.is_empty():
         return f"{plain} ({seeds(best)})"
     goal = rival.row(-1, named=True)
-    level = metric.text(goal["mean"])
+    level = f"{metric.text(goal['mean'])}{of}"
     mean, sign = pl.col("mean"), 1 if metric.higher_is_better else -1
     there = own.filter((sign * mean >= sign * goal["mean"]) & (pl.col("epoch") > 0))
     if there.is_empty() or there["epoch"][0] >= goal["epoch"]:

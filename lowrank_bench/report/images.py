@@ -2,12 +2,14 @@
 
 from functools import cache
 
+import altair as alt
 import vl_convert
 
 from lowrank_bench.report.figure import Figure
 from lowrank_bench.report.theme import PAPER
 
-VEGA_LITE = "6.4"  # of those that vl-convert ships, the one that altair writes
+# the release that altair writes for, as vl-convert names it: 'v6.4.1' is '6.4'
+VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 
 
 def svg(figure: Figure) -> str:
@@ -22,4 +24,4 @@ def png(image: str) -> bytes:
 @cache  # bundling takes seconds
 def javascript() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script."""
-    return vl_convert.javascript_bundle(vl_version=VEGA_LITE)
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)

@@ -185,8 +185,11 @@ def _curve(folder: Path, run: int) -> pl.DataFrame:
         frame.select(**known)
         .with_columns(pl.col(pl.Float64).fill_nan(None))
         .drop_nulls("epoch")
-        # a resumed run writes again the epochs after its checkpoint: the last word counts
-        .unique("epoch", keep="last")
+        # One epoch may have several rows: a resumed run repeats some, and test data come
+        # late. Of each column the last value counts.
+        .group_by("epoch", maintain_order=True)
+        .agg(pl.exclude("epoch").drop_nulls().last())
+        .select(CURVES.names())
         .sort("epoch")
     )
 

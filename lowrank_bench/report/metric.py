@@ -61,12 +61,5 @@ def curve_metric(curves: pl.DataFrame, selected: Metric | None) -> Metric | None
     Test data are often measured at the selected checkpoint alone, which makes no curve.
     """
     wanted = (selected, *CANDIDATES) if selected else CANDIDATES
-    followed = curves.filter(pl.col("epoch") > 0)
-    return next(
-        (
-            m
-            for m in wanted
-            if followed.filter(pl.col(m.column).is_not_null())["epoch"].n_unique() > 1
-        ),
-        None,
-    )
+    followed = curves.filter(pl.col("epoch") > 0).group_by("run").agg(pl.all().count())
+    return next((m for m in wanted if (followed[m.column] > 1).any()), None)

@@ -1,11 +1,13 @@
 "use strict";
 // Charts: drawn when they come near the screen, and again when the colour scheme changes.
-const { specs, light, dark } = JSON.parse(document.getElementById("charts").textContent);
+const { specs, datasets, light, dark } = JSON.parse(document.getElementById("charts").textContent);
 const scheme = matchMedia("(prefers-color-scheme: dark)");
 const views = new Map();
 async function draw(place) {
   const old = views.get(place);
-  const result = await vegaEmbed(place, specs[place.dataset.spec], {
+  const { figure, panel } = place.dataset;
+  const spec = { ...specs[figure][panel], datasets: datasets[figure] };
+  const result = await vegaEmbed(place, spec, {
     config: scheme.matches ? dark : light, actions: false, renderer: "svg",
     tooltip: { theme: scheme.matches ? "dark" : "light" },
   });

@@ -2,7 +2,6 @@
 
 import json
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from lowrank_bench import __version__
 from lowrank_bench.record import SCHEMA, RunRecord
 from lowrank_bench.report import findings, theme
 from lowrank_bench.report.figure import Figure
@@ -31,12 +31,13 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    specs = {
-        f"s{number}-{figure.name}-{i}": spec
-        for number, figures in drawn.items()
-        for figure in figures
-        for i, spec in enumerate(figure.page_specs())
-    }
+    # a number and its % stay on one line
+    templates.filters["unbroken"] = lambda text: text.replace(" %", "\u00a0%")
+    specs, datasets = {}, {}
+    for number, figures in drawn.items():
+        for figure in figures:
+            datasets[f"s{number}-{figure.name}"] = figure.datasets
+            specs[f"s{number}-{figure.name}"] = figure.page_specs()
     counts = dict(loaded.runs["status"].value_counts().rows())
     return templates.get_template("page.html.jinja").render(
         title=title,
@@ -45,7 +46,7 @@ def render(
         num_runs=len(loaded.runs),
         notes=loaded.notes,
         versions=versions([loaded.records[run] for run in loaded.runs["run"]]),
-        package=_package_version(),
+        package=__version__,
         schema=SCHEMA,
         sections=found,
         drawn=drawn,
@@ -53,9 +54,12 @@ def render(
         grouped=grouped_receipts,
         listed=listed_runs,
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        rules=selection_rules,
         script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
         vega=Markup(javascript().replace("</script", "<\\/script")) if specs else "",
-        charts=_json({"specs": specs, "light": theme.LIGHT, "dark": theme.DARK}),
+        charts=_json(
+            {"specs": specs, "datasets": datasets, "light": theme.LIGHT, "dark": theme.DARK}
+        ),
     )
 
 
@@ -81,6 +85,11 @@ def listed_runs(section: Section) -> list[dict[str, Any]]:
     )
 
 
+def selection_rules(section: Section) -> str:
+    """By which rule the measured checkpoints were selected, in the records' words."""
+    return "; ".join(section.runs["selected_rule"].drop_nulls().unique().sort())
+
+
 def grouped_receipts(section: Section) -> list[dict[str, Any]]:
     """Failed receipts, once for all seeds of a configuration that say the same."""
     return (
@@ -91,18 +100,15 @@ def grouped_receipts(section: Section) -> list[dict[str, Any]]:
 
 
 def versions(records: list[RunRecord]) -> list[tuple[str, list[str]]]:
-    """What the runs say about their software, each name with all its values."""
+    """What the runs say about their software and device, each name with all its values."""
     said: dict[str, dict[str, None]] = {}
     for record in records:
-        listed = record.env.get("versions")
-        for name, value in (listed if isinstance(listed, dict) else record.env).items():
-            if isinstance(value, str | int | float) and name != "schema":
+        listed, git = record.env.get("versions"), record.env.get("git")
+        env = (listed if isinstance(listed, dict) else {}) | record.env
+        if isinstance(git, dict) and git.get("sha"):
+            changed = " with changes" if git.get("is_dirty") else ""
+            env["commit"] = f"{str(git['sha'])[:10]}{changed}"
+        for name, value in env.items():
+            if isinstance(value, str | int | float):
                 said.setdefault(name, {}).setdefault(str(value))
-    return [(name, list(values)) for name, values in said.items()][:16]
-
-
-def _package_version() -> str:
-    try:
-        return version("lowrank-bench")
-    except PackageNotFoundError:
-        return "not installed"
+    return [(name, list(values)) for name, values in said.items()][:24]

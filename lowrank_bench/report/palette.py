@@ -8,8 +8,8 @@ import polars as pl
 METHODS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "stroke")
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
-# Viridis without its two ends: ordered in lightness, legible on both grounds.
-RANKS = ("#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39")
+# After Plasma, its dark end lifted: lighter with rank, legible on both grounds.
+RANKS = ("#6f42c1", "#9c3fb0", "#c94883", "#e8694f", "#f0962b", "#ecc02f")
 RED = "#D1242F"
 
 

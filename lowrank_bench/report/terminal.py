@@ -1,5 +1,6 @@
 """The ranked tables in the terminal."""
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -12,42 +13,51 @@ def show(found: list[Section], console: Console) -> None:
     """Print one table for each control."""
     for section in found:
         console.print()
-        console.print(_safe(section.heading), style="bold")
-        console.print(_safe(findings.headline(section)))
+        console.print(_safe(section.heading), style="dim")
+        console.print(_safe(findings.headline(section)), style="bold")
         console.print(_table(section))
         if told := findings.left_out(section):
             console.print(_safe(told), style="yellow")
         for row in section.failed_receipts.to_dicts():
             text = f"receipt {row['receipt']} failed: {row['label']}, seed {row['seed']}"
             console.print(_safe(f"{text}: {row['note'] or row['value'] or ''}"), style="red")
+    console.print()
 
 
 def _table(section: Section) -> Table:
-    metric = section.metric
-    table = Table(show_edge=False, pad_edge=False, header_style="bold")
-    name = f"{metric.title.lower()} (mean ± SD)" if metric else "result"
+    """As many columns as say something, so that it fits in 80 characters."""
+    metric, rows = section.metric, section.table.to_dicts()
+    name = f"{metric.title.lower()} ± SD" if metric else "result"
+    several_lrs = len({row["lr"] for row in rows}) > 1
+    has_diverged = any(row["diverged"] for row in rows)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("#", justify="right")
     table.add_column("configuration", overflow="fold")
-    for column in ("lr", "n", name, "loss", "trainable", "train s", "diverged"):
-        table.add_column(column, justify="right")
-    for row in section.table.to_dicts():
-        score = metric.text_with_spread(row["mean"], row["sd"]) if metric else "–"
-        cells = (
+    for column in [*(["lr"] if several_lrs else []), "n", name, "loss", "trainable", "train s"]:
+        table.add_column(column, justify="right", no_wrap=column != name)
+    if has_diverged:
+        table.add_column("diverged", justify="right", style="yellow")
+    for row in rows:
+        cells = [
             "–" if row["place"] is None else str(row["place"]),
             row["label"],
-            "–" if row["lr"] is None else f"{row['lr']:g}",
+            *([_number(row["lr"], "g")] if several_lrs else []),
             str(row["n"]),
-            score,
-            "–" if row["loss_mean"] is None else f"{row['loss_mean']:.4f}",
+            metric.text_with_spread(row["mean"], row["sd"]) if metric else "–",
+            _number(row["loss_mean"], ".4f"),
             findings.count(row["trainable"]),
-            "–" if row["train_seconds"] is None else f"{row['train_seconds']:.1f}",
-            str(row["diverged"]) if row["diverged"] else "",
-        )
+            _number(row["train_seconds"], ".1f"),
+            *([str(row["diverged"] or "")] if has_diverged else []),
+        ]
         style = "red" if row["num_with_failed_receipts"] else ""
         table.add_row(*(_safe(cell) for cell in cells), style=style)
     return table
 
 
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
 def _safe(text: str) -> Text:
     """Text from records as it is: neither rich markup nor a terminal's control codes."""
-    return Text("".join(c if c.isprintable() or c == "\n" else "�" for c in text))
+    return Text("".join(c if c.isprintable() else "�" for c in text))

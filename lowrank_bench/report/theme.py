@@ -31,9 +31,17 @@ def config(ink: str, faint: str, grid: str, *, has_legend: bool) -> dict[str, An
             "offset": 12,
             "subtitlePadding": 6,
         },
-        "legend": {"labelColor": ink, "titleColor": faint, "labelLimit": 320}
-        | ({} if has_legend else {"disable": True}),
-        "style": {"ink": {"stroke": ink}, "ink-text": {"fill": ink}, "faint-text": {"fill": faint}},
+        "legend": {
+            "disable": not has_legend,  # the page has its own, which wraps
+            "orient": "top",
+            "columns": 8,
+            "labelColor": ink,
+            "titleColor": faint,
+            "labelLimit": 320,
+            "symbolOpacity": 1,
+            "symbolStrokeWidth": 2.5,
+        },
+        "style": {"ink": {"color": ink}},
     }
 
 

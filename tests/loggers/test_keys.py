@@ -82,14 +82,21 @@ def test_wrong_modes_are_refused() -> None:
 
 def test_without_a_key_the_notice_says_how_to_turn_wandb_on_or_sync() -> None:
     auto, wandb = notice("auto"), notice("wandb")
-    assert auto and "wandb login" in auto and "logger=wandb" in auto and "\n" not in auto
-    assert wandb and "offline" in wandb and "wandb sync" in wandb and "\n" not in wandb
+    assert auto
+    assert "wandb login" in auto
+    assert "logger=wandb" in auto
+    assert "\n" not in auto
+    assert wandb
+    assert "offline" in wandb
+    assert "wandb sync" in wandb
+    assert "\n" not in wandb
 
 
 def test_with_a_key_or_other_loggers_there_is_no_notice(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(notice(choice) is None for choice in ("local", "tensorboard", "trackio"))
     monkeypatch.setenv("WANDB_API_KEY", "secret")
-    assert notice("auto") is None and notice("wandb") is None
+    assert notice("auto") is None
+    assert notice("wandb") is None
 
 
 def test_the_notice_respects_wandb_mode(monkeypatch: pytest.MonkeyPatch) -> None:
