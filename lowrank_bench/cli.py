@@ -23,10 +23,14 @@ MISTAKE, INTERRUPTED = 2, 130
 
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
 def _task(cfg: DictConfig) -> None:
-    whole = OmegaConf.create({**cfg, "hydra": HydraConfig.get()})
-    SESSION.train(Job(whole, list(HydraConfig.get().overrides.task)))
-    if HydraConfig.get().mode == RunMode.RUN:  # a sweep comes back to these at its end
-        SESSION.train_deferred()
+    hydra_cfg = HydraConfig.get()
+    job = Job(OmegaConf.create({**cfg, "hydra": hydra_cfg}), list(hydra_cfg.overrides.task))
+    try:
+        SESSION.train(job)
+        if hydra_cfg.mode == RunMode.RUN:  # a sweep comes back to these at its end
+            SESSION.train_deferred()
+    except ConfigError as mistake:
+        SESSION.mistake = mistake
 
 
 def main() -> int:
@@ -46,6 +50,8 @@ def main() -> int:
         if arguments.config_dir is not None:
             check_no_shadow(Path(arguments.config_dir))
         _task()
+        if SESSION.mistake is not None:
+            raise SESSION.mistake
     except (ConfigError, HydraException) as error:
         print(f"lowrank-bench: {in_one_line(error, arguments.overrides)}", file=sys.stderr)
         return MISTAKE

@@ -57,7 +57,7 @@ class RunRecord:
     seed: int
     name: dict[str, Any]  # {method, data, model, base, rank, lr}; rank null where unused
     config: dict[str, Any] = field(default_factory=dict)
-    choices: dict[str, str] = field(default_factory=dict)
+    choices: dict[str, str | None] = field(default_factory=dict)
     overrides: list[str] = field(default_factory=list)
     env: dict[str, Any] = field(default_factory=dict)
     params: dict[str, Any] = field(

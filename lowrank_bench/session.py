@@ -42,6 +42,13 @@ class Job:
         reader = self.cfg.data.get("reader")
         return None if reader is None else build(reader, "data.reader").checksum
 
+    @cached_property
+    def choices(self) -> dict[str, str | None]:
+        """Config groups and what was chosen of them, Hydra's own aside."""
+        choices = OmegaConf.to_container(self.cfg.hydra.runtime.choices)
+        assert isinstance(choices, dict)
+        return {str(k): v for k, v in choices.items() if not str(k).startswith("hydra/")}
+
     def new_record(self) -> RunRecord:
         """What is known of the run before it starts."""
         cfg, identity = self.cfg, self.identity
@@ -56,7 +63,7 @@ class Job:
             seed=identity.seed,
             name=identity.name,
             config={str(key): value for key, value in container.items()},
-            choices=_choices(cfg),
+            choices=self.choices,
             overrides=list(self.overrides),
             env=environment.describe(num_devices=cfg.run.devices, threads=cfg.run.threads)
             | {"data_checksum": self.data_checksum},
@@ -69,6 +76,7 @@ class Session:
 
     tally: Tally = field(default_factory=Tally)
     deferred: list[Job] = field(default_factory=list)
+    mistake: ConfigError | None = None  # kept here, since Hydra would print it its own way
     is_planned: bool = False
 
     def plan(self, jobs: Sequence[Job]) -> list[Job]:
@@ -92,14 +100,16 @@ class Session:
                 pending.append(job)
         if pending:
             self._preflight(pending)
+            for job in pending:
+                job.store.open()
+            if line := notice(pending[0].choices["logger"] or "local"):
+                self.tally.say(line)
         self.tally.announce(len(jobs))
         self.is_planned = True
         return pending
 
     def _preflight(self, jobs: Sequence[Job]) -> None:
         """Build every job once, in a process that is thrown away, before the first trains."""
-        if line := notice(_choices(jobs[0].cfg).get("logger", "local")):
-            self.tally.say(line)
         complaints: list[str] = []
         with self.tally.busy("loading torch"):
             import lowrank_bench.run  # noqa: F401  (here once, and inherited by every run)
@@ -174,12 +184,6 @@ def _stands(job: Job, record: RunRecord | None) -> bool:
     if record is None or not record.is_result:
         return False
     return why_stale(record, job.data_checksum) is None
-
-
-def _choices(cfg: DictConfig) -> dict[str, str]:
-    choices = OmegaConf.to_container(cfg.hydra.runtime.choices) if "hydra" in cfg else {}
-    assert isinstance(choices, dict)
-    return {str(k): str(v) for k, v in choices.items() if not str(k).startswith("hydra/")}
 
 
 def _try_all(cfgs: Sequence[DictConfig], tell: Tell) -> int:

@@ -28,6 +28,13 @@ class Store:
         if not os.access(place, os.W_OK | os.X_OK):
             raise ConfigError(f"run.dir={self.root}: {place} cannot be written; name another folder")
 
+    def open(self) -> None:
+        """Make the folder that runs go to. Raises ConfigError when it cannot be made."""
+        try:
+            (self.root / ".locks").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"run.dir={self.root}: cannot be written ({error.strerror})") from None
+
     def folder(self, identity: Identity) -> Path:
         """The folder of a run, whatever name it was first trained under."""
         own = self.root / f"{_safe(identity.label)}-{identity.fingerprint}"
@@ -47,9 +54,7 @@ class Store:
 
     def lock(self, identity: Identity) -> FileLock:
         """The right to train a fingerprint; a process that dies gives it back by dying."""
-        folder = self.root / ".locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / f"{identity.fingerprint}.lock")
+        return FileLock(self.root / ".locks" / f"{identity.fingerprint}.lock")
 
     def supersede(self, identity: Identity) -> None:
         """Move a run aside that must be trained afresh; nothing finished is ever deleted."""

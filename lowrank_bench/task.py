@@ -154,6 +154,9 @@ class Classify(L.LightningModule):
 
     # Evaluation
 
+    def on_validation_model_zero_grad(self) -> None:
+        """Nothing: gradients stay for the receipts, where Lightning would drop them."""
+
     def on_validation_epoch_start(self) -> None:
         self._sums = {name: torch.zeros(3, dtype=torch.float64) for name in self.eval_names}
 

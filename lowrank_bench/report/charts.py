@@ -141,7 +141,7 @@ def _levels(
         base.mark_rect(opacity=0.14).encode(y="low:Q", y2="high:Q"),
         base.mark_rule(strokeWidth=2, strokeDash=[6, 4]).encode(y="mean:Q", tooltip=["label:N"]),
     ]
-    if len(rows) <= 2:  # more names would lie over each other
+    if len(rows) == 1:  # more names would lie over each other
         names = base.mark_text(align="left", baseline="bottom", dx=5, dy=-4, fontSize=11)
         drawn.append(names.encode(x=alt.value(0), y="mean:Q", text="label:N"))
     return drawn

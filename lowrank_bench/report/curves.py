@@ -24,14 +24,14 @@ def curve_panels(section: Section, metric: Metric, palette: Palette, data: Datas
         return [], "", []
     present = set(frame["method_label"])
     methods = [method for method in palette.methods if method in present]
-    y = _y_axis(frame, metric)
+    scale = _y_scale(frame, metric)
     if frame["label"].n_unique() <= FEW:
-        return _together(frame, methods, metric, y, data)
-    return _apart(frame, methods, metric, y, palette, data)
+        return _together(frame, methods, metric, scale, data)
+    return _apart(frame, methods, metric, scale, palette, data)
 
 
 def _together(
-    frame: pl.DataFrame, methods: list[str], metric: Metric, y: alt.Y, data: Datasets
+    frame: pl.DataFrame, methods: list[str], metric: Metric, scale: alt.Scale, data: Datasets
 ) -> Drawn:
     order = sorted(
         frame.select("method_label", "rank", "label").unique().rows(),
@@ -39,7 +39,7 @@ def _together(
     )
     legend = [Key(row[2], METHODS[i]) for i, row in enumerate(order)]
     values = _values(frame, "label", metric)
-    chart = _panel(data.chart("curves", values), values, legend, "Configuration", metric, y)
+    chart = _panel(data.chart("curves", values), values, legend, "Configuration", metric, scale)
     return [layered("", chart)], "Configuration", legend
 
 
@@ -47,7 +47,7 @@ def _apart(
     frame: pl.DataFrame,
     methods: list[str],
     metric: Metric,
-    y: alt.Y,
+    scale: alt.Scale,
     palette: Palette,
     data: Datasets,
 ) -> Drawn:
@@ -63,7 +63,7 @@ def _apart(
         reference = [
             data.chart("dashed", _values(best, "label", metric))
             .mark_line(style="ink", strokeWidth=1.5, strokeDash=[5, 3])
-            .encode(x=_x_axis(), y=y)
+            .encode(x=_x_axis(), y=alt.Y("mean:Q", title=metric.axis, scale=scale))
         ]
     panels = []
     for i, method in enumerate(methods):
@@ -71,20 +71,20 @@ def _apart(
         if rows.is_empty():
             continue
         values = _values(rows, "series", metric)
-        layers = _panel(data.chart(f"curves {i}", values), values, legend, "Rank", metric, y)
+        layers = _panel(data.chart(f"curves {i}", values), values, legend, "Rank", metric, scale)
         panels.append(layered(method + dashed, [*reference, *layers]))
     if level["label"].n_unique() > 1 or not panels:
         named = [method for method in methods if method in set(level["method_label"])]
         keys = [Key(method, palette.method(method)) for method in named]
         values = _values(level, "method_label", metric)
-        layers = _panel(data.chart("levels", values), values, keys, "Method", metric, y)
+        layers = _panel(data.chart("levels", values), values, keys, "Method", metric, scale)
         panels.insert(0, layered("without a rank", layers))
         legend = keys + legend
     return panels, "Rank" if ranks else "Method", legend
 
 
 def _panel(
-    base: alt.Chart, values: Values, legend: list[Key], title: str, metric: Metric, y: alt.Y
+    base: alt.Chart, values: Values, legend: list[Key], title: str, metric: Metric, scale: alt.Scale
 ) -> list[alt.Chart]:
     colour = alt.Color(
         "series:N",
@@ -93,7 +93,8 @@ def _panel(
         sort=None,
     )
     base = base.encode(x=_x_axis(), color=colour)
-    low = alt.Y("low:Q", title=metric.axis)
+    y = alt.Y("mean:Q", title=metric.axis, scale=scale)
+    low = alt.Y("low:Q", title=metric.axis, scale=scale)
     tooltip = [
         alt.Tooltip("label:N", title="configuration"),
         alt.Tooltip("epoch:Q"),
@@ -131,13 +132,13 @@ def _x_axis() -> alt.X:
     )
 
 
-def _y_axis(frame: pl.DataFrame, metric: Metric) -> alt.Y:
+def _y_scale(frame: pl.DataFrame, metric: Metric) -> alt.Scale:
     """One scale for all panels, so that heights may be compared across them."""
     low = metric.scale * min(frame["low"].to_list())
     high = metric.scale * max(frame["high"].to_list())
     room = 0.04 * (high - low or abs(high) or 1.0)
     domain = [round(low - room, 3), round(high + room, 3)]
-    return alt.Y("mean:Q", title=metric.axis, scale=alt.Scale(domain=domain, nice=False))
+    return alt.Scale(domain=domain, nice=False)
 
 
 def _thinned(curves: pl.DataFrame) -> pl.DataFrame:

@@ -44,7 +44,10 @@ class Figure:
 
     def page_specs(self) -> list[dict[str, Any]]:
         """One Vega-Lite spec a panel, as wide as its place in the page; data apart."""
-        return [panel.chart.properties(width="container").to_dict() for panel in self.panels]
+        return [
+            panel.chart.properties(width="container").to_dict(validate=False)
+            for panel in self.panels
+        ]
 
     def image_spec(self) -> dict[str, Any]:
         """The same panels side by side under the finding, with their data."""
@@ -60,7 +63,7 @@ class Figure:
             subtitle=textwrap.wrap(self.caption, columns * width // 7),
         )
         whole = alt.concat(*panels, columns=columns, title=title)
-        spec = whole.resolve_scale(color="shared", shape="shared").to_dict()
+        spec = whole.resolve_scale(color="shared", shape="shared").to_dict(validate=False)
         for panel in spec["concat"]:
             panel["layer"] = [layer for layer in panel["layer"] if not _is_unseen(layer)]
         return spec | {"datasets": self.datasets}

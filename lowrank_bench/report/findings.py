@@ -52,6 +52,11 @@ def headline(section: Section) -> str:
         text = metric.text(best["mean"])
         return f"{best['label']} reaches {text} {name}{when} ({seeds(best)})"
     first, second = metric.text(best["mean"]), metric.text(other["mean"])
+    if first == second:
+        return (
+            f"{best['label']} and {other['label']} both reach {first} {name}{when} "
+            f"({seeds(best, other)})"
+        )
     if within_one_sd(best, other):
         return (
             f"{best['label']} ({first}) and {other['label']} ({second}) are within one SD "
@@ -121,13 +126,14 @@ def over_rank(section: Section) -> str:
     method = spans["method_label"][0]
     rows = ranked.filter(pl.col("method_label") == method)
     best, worst = rows.row(0, named=True), rows.row(-1, named=True)
-    depends = "depends most on its rank" if len(spans) > 1 else "depends on its rank"
     values = ", ".join(f"{metric.text(row['mean'])} at r{row['rank']}" for row in (worst, best))
+    most = " most" if len(spans) > 1 else ""
     if within_one_sd(best, worst):
         return (
-            f"{method} hardly depends on its rank: {values}, within one SD ({seeds(worst, best)})"
+            f"{method} varies{most} with its rank, yet within one SD: {values} "
+            f"({seeds(worst, best)})"
         )
-    return f"{method} {depends}: {values} ({seeds(worst, best)})"
+    return f"{method} depends{most} on its rank: {values} ({seeds(worst, best)})"
 
 
 def over_parameters(section: Section) -> str:

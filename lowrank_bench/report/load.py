@@ -10,6 +10,7 @@ import polars as pl
 
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.record import COSTS, FILE, METRICS, RunRecord, find
+from lowrank_bench.report.epochs import read_curves
 
 MOMENTS = ("before", "selected", "final")
 # Of two records of one run the one that got further counts, then the newer.
@@ -28,10 +29,6 @@ RUNS = pl.Schema(
     | {cost: pl.Float64 for cost in COSTS if cost != "step_time_s"}
     | {"step_time_s_median": pl.Float64, "step_time_s_p95": pl.Float64}
     | {"num_failed_receipts": pl.Int64, "written": pl.Float64}
-)
-CURVES = pl.Schema(
-    {"run": pl.Int64, "epoch": pl.Int64, "update": pl.Int64, "seconds": pl.Float64}
-    | dict.fromkeys((*METRICS, "lr"), pl.Float64)
 )
 RECEIPTS = pl.Schema({"run": pl.Int64, "receipt": pl.String, "value": pl.String, "note": pl.String})
 
@@ -75,11 +72,11 @@ def gather(paths: Sequence[Path]) -> Loaded:
     kept = _once(runs)
     if repeated := len(runs) - len(kept):
         notes.append(f"left out {repeated} older records of runs that have a newer one")
-    curves = [_curve(Path(path).parent, run) for run, path in kept.select("run", "path").rows()]
+    folders = [(run, Path(path).parent) for run, path in kept.select("run", "path").rows()]
     return Loaded(
         records=records,
         runs=kept,
-        curves=pl.concat(curves),
+        curves=read_curves(folders),
         failed_receipts=pl.DataFrame(receipts, schema=RECEIPTS, strict=False).join(
             kept.select("run"), on="run", how="semi"
         ),
@@ -146,7 +143,7 @@ def _failed_receipts(record: RunRecord, run: int) -> list[dict[str, Any]]:
     return [
         {"run": run, "receipt": name, "value": _short(receipt.get("value"))}
         | {"note": receipt.get("note")}
-        for name, receipt in record.receipts.items()
+        for name, receipt in (record.receipts or {}).items()
         if receipt.get("ok") is False
     ]
 
@@ -167,42 +164,3 @@ def _once(runs: pl.DataFrame) -> pl.DataFrame:
         .sort("run")
         .drop("_order", "written")
     )
-
-
-def _curve(folder: Path, run: int) -> pl.DataFrame:
-    """The epoch rows of one run: the columnar file of a finished run, else the live one."""
-    try:
-        frame = pl.read_parquet(folder / "curves.parquet")
-    except (OSError, pl.exceptions.PolarsError):
-        frame = pl.DataFrame(
-            _lines(folder / "metrics.jsonl"), strict=False, infer_schema_length=None
-        )
-    known = {
-        name: pl.col(name).cast(kind, strict=False) if name in frame.columns else pl.lit(None, kind)
-        for name, kind in CURVES.items()
-    } | {"run": pl.lit(run, pl.Int64)}
-    return (
-        frame.select(**known)
-        .with_columns(pl.col(pl.Float64).fill_nan(None))
-        .drop_nulls("epoch")
-        # One epoch may have several rows: a resumed run repeats some, and test data come
-        # late. Of each column the last value counts.
-        .group_by("epoch", maintain_order=True)
-        .agg(pl.exclude("epoch").drop_nulls().last())
-        .select(CURVES.names())
-        .sort("epoch")
-    )
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # torn by a crash; a later resume goes on below it
-        if isinstance(row, dict) and row.get("epoch") is not None:
-            rows.append({key: row.get(key) for key in CURVES if key != "run"})
-    return rows

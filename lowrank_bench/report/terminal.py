@@ -1,5 +1,7 @@
 """The ranked tables in the terminal."""
 
+from typing import Any
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -40,7 +42,7 @@ def _table(section: Section) -> Table:
     for row in rows:
         cells = [
             "–" if row["place"] is None else str(row["place"]),
-            row["label"],
+            _without_lr(row) if several_lrs else row["label"],
             *([_number(row["lr"], "g")] if several_lrs else []),
             str(row["n"]),
             metric.text_with_spread(row["mean"], row["sd"]) if metric else "–",
@@ -52,6 +54,10 @@ def _table(section: Section) -> Table:
         style = "red" if row["num_with_failed_receipts"] else ""
         table.add_row(*(_safe(cell) for cell in cells), style=style)
     return table
+
+
+def _without_lr(row: dict[str, Any]) -> str:
+    return row["method_label"] if row["rank"] is None else f"{row['method_label']} r{row['rank']}"
 
 
 def _number(value: float | None, form: str) -> str:
