@@ -8,7 +8,7 @@ import polars as pl
 
 from lowrank_bench.report import findings
 from lowrank_bench.report.curves import curve_panels
-from lowrank_bench.report.figure import HEIGHT, Datasets, Figure, Key, Values, layered
+from lowrank_bench.report.figure import HEIGHT, Datasets, Figure, Values, layered
 from lowrank_bench.report.metric import Metric
 from lowrank_bench.report.palette import METHODS, RED, Palette
 from lowrank_bench.report.section import Section
@@ -88,7 +88,7 @@ def _figure(
         panels=[layered("", layers, HEIGHT + 20)],
         datasets=data.by_name,
         legend_title="Method",
-        legend=[Key(m, palette.method(m)) for m in _methods(section.shown, palette)],
+        legend=[palette.key(m) for m in _methods(section.shown, palette)],
     )
 
 

@@ -18,6 +18,7 @@ class Key:
 
     label: str
     colour: str
+    dash: str = ""  # as in SVG
 
 
 @dataclass(frozen=True)

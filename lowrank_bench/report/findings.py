@@ -154,8 +154,8 @@ def over_parameters(section: Section) -> str:
     if as_good.is_empty():
         if smaller.is_empty():
             return (
-                f"{dense['label']} reaches {level} with the fewest trainable parameters "
-                f"({seeds(dense)})"
+                f"{dense['label']} reaches {level}; nothing trains fewer than its "
+                f"{count(dense['trainable'])} parameters ({seeds(dense)})"
             )
         near = smaller.row(0, named=True)
         return (

@@ -1,5 +1,5 @@
 "use strict";
-// Charts: drawn when they come near the screen, and again when the colour scheme changes.
+// Charts: drawn one after the other, and again when the colour scheme changes.
 const { specs, datasets, light, dark } = JSON.parse(document.getElementById("charts").textContent);
 const scheme = matchMedia("(prefers-color-scheme: dark)");
 const views = new Map();
@@ -14,18 +14,11 @@ async function draw(place) {
   if (old) old.finalize();
   views.set(place, result);
 }
-const watcher = new IntersectionObserver((entries) => {
-  for (const entry of entries) {
-    if (!entry.isIntersecting) continue;
-    watcher.unobserve(entry.target);
-    draw(entry.target);
-  }
-}, { rootMargin: "1000px" });
-for (const place of document.querySelectorAll(".chart")) watcher.observe(place);
-scheme.addEventListener("change", () => [...views.keys()].forEach(draw));
-// Printing wants all of them.
-addEventListener("beforeprint", () =>
-  document.querySelectorAll(".chart").forEach((place) => views.has(place) || draw(place)));
+async function drawAll() {
+  for (const place of document.querySelectorAll(".chart")) await draw(place);
+}
+drawAll();
+scheme.addEventListener("change", drawAll);
 
 // Tables: a click (or Enter) on a heading sorts; numbers sort by data-v.
 const value = (row, i) => row.cells[i].dataset.v ?? row.cells[i].textContent.trim();

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from lowrank_bench.report.figure import Key
+
 # Okabe and Ito 2008, less black and yellow, which vanish on one of the two grounds.
 METHODS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "stroke")
-DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
+SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right")
+DASHES = ([1, 0], [5, 2], [2, 2], [6, 2, 2, 2])
 # After Plasma, its dark end lifted: lighter with rank, legible on both grounds.
 RANKS = ("#6f42c1", "#9c3fb0", "#c94883", "#e8694f", "#f0962b", "#ecc02f")
 RED = "#D1242F"
@@ -31,6 +33,9 @@ class Palette:
 
     def method(self, label: str) -> str:
         return METHODS[self.methods.index(label) % len(METHODS)]
+
+    def key(self, label: str) -> Key:
+        return Key(label, self.method(label), " ".join(map(str, self.dash(label))))
 
     def shape(self, label: str) -> str:
         return SHAPES[self.methods.index(label) % len(SHAPES)]

@@ -1,0 +1,90 @@
+"""Composed configs, and a training that takes a moment."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from lowrank_bench.config_dir import config_dir
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Work as small as that of tests is faster without threads that wait for each other."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+
+
+@pytest.fixture
+def composed() -> Callable[..., DictConfig]:
+    """`composed("method=full", "lr=1")` is the config of that command line."""
+
+    def make(*overrides: str) -> DictConfig:
+        with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
+            return compose("train", list(overrides))
+
+    return make
+
+
+@pytest.fixture
+def fit(composed: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., Any]:
+    """Train a narrow network on the digits for two epochs of 20 updates, the last batch ragged.
+
+    `fit("method=lora", block=16, penalty=...)` takes overrides of the config, the updates in a
+    block, and slots of the method to replace. It returns the task and the rows that it logged.
+    """
+    from dataclasses import replace
+
+    import lightning as L
+
+    from lowrank_bench.data.loader import BlockLoader
+    from lowrank_bench.loggers.jsonl import JsonlLogger, read_rows
+    from lowrank_bench.run import prepare
+    from lowrank_bench.task import Classify
+
+    small = ("model.hidden=[16,16]", "rank=4", "epochs=2")
+
+    def train(
+        *overrides: str, block: int = 16, log_every: int = 20, **slots: Any
+    ) -> tuple[Classify, list[dict[str, Any]]]:
+        cfg = composed(*small, *overrides)
+        data, model, method = prepare(cfg)
+        assert data.val is not None
+        loader = BlockLoader(
+            data.train,
+            batch_size=cfg.budget.batch_size,
+            block=block,
+            shuffle=cfg.budget.shuffle,
+            seed=cfg.seed,
+        )
+        task = Classify(
+            model,
+            replace(method, **slots),
+            num_updates=loader.num_batches * cfg.budget.epochs,
+            seed=cfg.seed,
+            eval_names=["val"],
+            log_every=log_every,
+        )
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
+        trainer = L.Trainer(
+            accelerator="cpu",
+            devices=1,
+            max_epochs=cfg.budget.epochs,
+            precision=cfg.precision,
+            logger=JsonlLogger(path),
+            default_root_dir=tmp_path,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            log_every_n_steps=1,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+        trainer.fit(task, loader, BlockLoader(data.val, batch_size=1000))
+        return task, read_rows(path)
+
+    return train
