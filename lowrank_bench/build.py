@@ -49,7 +49,9 @@ def _check(content: Any, key: str) -> None:
     known = [p.name for p in parameters if p.kind is not p.POSITIONAL_ONLY]
     for name in content:
         if name not in known and not (name.startswith("_") and name.endswith("_")):
-            raise ConfigError(f"{key}.{name}: {content['_target_']} has no '{name}'{hint(name, known)}")
+            raise ConfigError(
+                f"{key}.{name}: {content['_target_']} has no '{name}'{hint(name, known)}"
+            )
 
 
 def _line(error: BaseException) -> str:

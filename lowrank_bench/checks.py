@@ -8,11 +8,25 @@ from omegaconf import DictConfig, OmegaConf
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.names import hint
 
-KNOBS = (
-    "method data model base budget logger rank lr seed epochs precision run sweep experiment hydra"
-).split()
-RUN = "dir accelerator devices threads block log_every eval_batch_size".split()
-BUDGET = "epochs batch_size shuffle selection test_every_epoch".split()
+KNOBS = [
+    "method",
+    "data",
+    "model",
+    "base",
+    "budget",
+    "logger",
+    "rank",
+    "lr",
+    "seed",
+    "epochs",
+    "precision",
+    "run",
+    "sweep",
+    "experiment",
+    "hydra",
+]
+RUN = ["dir", "accelerator", "devices", "threads", "block", "log_every", "eval_batch_size"]
+BUDGET = ["epochs", "batch_size", "shuffle", "selection", "test_every_epoch"]
 PRECISIONS = ("32-true", "64-true", "16-mixed", "bf16-mixed", "bf16-true")
 SELECTIONS = ("last", "best_val_accuracy")
 ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")
@@ -37,7 +51,9 @@ def check(cfg: DictConfig) -> None:
                 f"on {cfg.run.devices} device(s)"
             )
     if isinstance(cfg.seed, bool) or not isinstance(cfg.seed, int) or cfg.seed < 0:
-        raise ConfigError(f"seed={_shown(cfg.seed)}: must be a whole number, 0 or more{_sweep('seed', cfg.seed)}")
+        raise ConfigError(
+            f"seed={_shown(cfg.seed)}: must be a whole number, 0 or more{_sweep('seed', cfg.seed)}"
+        )
     _positive_number("lr", cfg.lr)
     _one_of("precision", cfg.precision, PRECISIONS)
     _one_of("budget.selection", cfg.budget.selection, SELECTIONS)
@@ -67,7 +83,9 @@ def _known(node: DictConfig, prefix: str, known: list[str]) -> None:
 
 def _positive_int(key: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{key}={_shown(value)}: must be a positive whole number{_sweep(key, value)}")
+        raise ConfigError(
+            f"{key}={_shown(value)}: must be a positive whole number{_sweep(key, value)}"
+        )
 
 
 def _positive_number(key: str, value: Any) -> None:

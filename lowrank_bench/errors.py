@@ -8,7 +8,7 @@ class ConfigError(ValueError):
     """
 
 
-class Diverged(ArithmeticError):
+class Diverged(ArithmeticError):  # noqa: N818  (a result, not an error)
     """The training loss became NaN or infinite: a result, not a crash."""
 
     def __init__(self, update: int, loss: float) -> None:

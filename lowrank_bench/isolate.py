@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -109,10 +110,8 @@ def _child(
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
     def tell(message: Any) -> None:
-        try:
+        with suppress(OSError):  # the parent has gone, and this process goes with it
             parent.send(message)
-        except OSError:
-            pass  # the parent has gone, and this process goes with it
 
     sys.exit(work(tell))
 

@@ -26,7 +26,9 @@ def in_one_line(error: Exception, overrides: list[str]) -> str:
     if ambiguous := re.search(r"Ambiguous value for argument '(.+?)'", text):
         return f"{ambiguous[1]}: several values make a sweep; say -m {ambiguous[1]}"
     cause = error.__cause__
-    return text if cause is None or str(cause) in text else f"{text} ({' '.join(str(cause).split())})"
+    return (
+        text if cause is None or str(cause) in text else f"{text} ({' '.join(str(cause).split())})"
+    )
 
 
 def _unknown_key(text: str) -> str | None:

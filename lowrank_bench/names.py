@@ -14,7 +14,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def hint(name: str, known: Iterable[str]) -> str:
-    """"; did you mean 'x'?" for an error line, then what there is to choose from."""
+    """ "; did you mean 'x'?" for an error line, then what there is to choose from."""
     known = sorted(known)
     close = nearest(name, known)
     meant = f"; did you mean '{close}'?" if close else ""

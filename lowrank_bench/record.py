@@ -37,7 +37,7 @@ def _unknown_costs() -> dict[str, Any]:
 
 
 def _unknown_metrics() -> dict[str, dict[str, Any]]:
-    empty = dict.fromkeys(METRICS)
+    empty: dict[str, Any] = dict.fromkeys(METRICS)
     return {
         "final": dict(empty),
         "selected": dict(empty) | {"epoch": None, "rule": None},

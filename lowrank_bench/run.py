@@ -5,6 +5,7 @@ import os
 import signal
 import warnings
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -44,9 +45,8 @@ def prepare(cfg: DictConfig) -> tuple[ImageData, nn.Module, Method]:
     if cfg.budget.selection != "last" and data.val is None:
         raise ConfigError(f"budget.selection={cfg.budget.selection}: needs data.val_size above 0")
     torch.manual_seed(cfg.seed)  # as a plain script would, so that the two can be compared
-    network = OmegaConf.to_container(cfg.model, resolve=True)
-    assert isinstance(network, dict)
-    model = build({k: v for k, v in network.items() if k not in NOT_THE_NETWORKS}, "model")
+    node: Any = OmegaConf.to_container(cfg.model, resolve=True)
+    model = build({k: v for k, v in node.items() if k not in NOT_THE_NETWORKS}, "model")
     try:
         method = Method(**build(cfg.method, "method"))
     except TypeError as error:
@@ -126,7 +126,7 @@ def _train(
         strategy="ddp" if cfg.run.devices > 1 else "auto",
         precision=cfg.precision,
         max_epochs=cfg.budget.epochs,
-        logger=loggers,
+        logger=loggers,  # type: ignore[arg-type]  # each is a Logger that can be closed
         callbacks=[receipts, cost, checkpoints, progress],
         default_root_dir=folder,
         enable_progress_bar=isinstance(progress, UpdateBar),

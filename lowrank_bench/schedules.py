@@ -48,6 +48,6 @@ def cosine(
 def _updates(fraction: float, num_updates: int) -> int:
     if not isinstance(fraction, int | float) or not 0 <= fraction <= 1:
         raise ConfigError(
-            f"method.schedule.warmup_fraction={fraction}: must lie in [0, 1], the share of all updates"
+            f"method.schedule.warmup_fraction={fraction}: must be a share of all updates, 0 to 1"
         )
     return round(fraction * num_updates)

@@ -10,10 +10,11 @@ from lowrank_bench.data.loader import BlockLoader
 from lowrank_bench.loggers import curves, jsonl
 from lowrank_bench.loggers.curves import epoch_rows, write_curves
 from lowrank_bench.record import METRICS, RunRecord
+from lowrank_bench.task import Classify
 
 
 def test_selected(
-    task: L.LightningModule, trainer: L.Trainer, loader: BlockLoader, checkpoints: Checkpoints
+    task: Classify, trainer: L.Trainer, loader: BlockLoader, checkpoints: Checkpoints
 ) -> None:
     """Evaluate the test data once, on the checkpoint that the budget's rule selects.
 
@@ -27,7 +28,7 @@ def test_selected(
     task.eval_names, task.evaluated = ["test"], {}
     trainer.test(task, loader, verbose=False)
     for logger in trainer.loggers:
-        logger.log_metrics({"epoch": epoch, **task.evaluated}, step=task.update)
+        logger.log_metrics({"epoch": epoch or 0, **task.evaluated}, step=task.update)
 
 
 def read_back(record: RunRecord, folder: Path, checkpoints: Checkpoints) -> None:

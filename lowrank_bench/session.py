@@ -1,10 +1,10 @@
 """What one command does: plan its runs, train each in its own process, keep the tally."""
 
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
@@ -52,7 +52,7 @@ class Job:
     def new_record(self) -> RunRecord:
         """What is known of the run before it starts."""
         cfg, identity = self.cfg, self.identity
-        config = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+        config = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
         container = OmegaConf.to_container(config, resolve=True)
         assert isinstance(container, dict)
         return RunRecord(
@@ -114,7 +114,9 @@ class Session:
         with self.tally.busy("loading torch"):
             import lowrank_bench.run  # noqa: F401  (here once, and inherited by every run)
 
-            code = isolated(partial(_try_all, [job.cfg for job in jobs]), on_message=complaints.append)
+            code = isolated(
+                partial(_try_all, [job.cfg for job in jobs]), on_message=complaints.append
+            )
         if complaints:
             raise ConfigError(complaints[0])
         if code:
@@ -134,7 +136,10 @@ class Session:
         """Take up what other processes were at: wait for each, train it if they did not."""
         for job in self.deferred:
             lock: FileLock = job.store.lock(job.identity)
-            with self.tally.busy(f"waiting for another process to train {job.identity.label}"), lock:
+            with (
+                self.tally.busy(f"waiting for another process to train {job.identity.label}"),
+                lock,
+            ):
                 pass
             with lock:
                 self._train_locked(job)
@@ -187,6 +192,7 @@ def _stands(job: Job, record: RunRecord | None) -> bool:
 
 
 def _try_all(cfgs: Sequence[DictConfig], tell: Tell) -> int:
+    """Build each config, and tell what is wrong with the first that cannot be built."""
     import torch
 
     from lowrank_bench.run import prepare
@@ -197,6 +203,12 @@ def _try_all(cfgs: Sequence[DictConfig], tell: Tell) -> int:
             prepare(cfg)
         except ConfigError as error:
             tell(str(error))
+            return 0
+        except Exception as error:  # somebody's own layer, init or data
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{place.filename}:{place.lineno}"
+            what = f"{type(error).__name__}: {error}"
+            tell(f"method={cfg.method.name}: cannot be built: {what} ({where})")
             return 0
     return 0
 

@@ -26,14 +26,18 @@ class Store:
         if not place.is_dir():
             raise ConfigError(f"run.dir={self.root}: {place} is a file, not a folder")
         if not os.access(place, os.W_OK | os.X_OK):
-            raise ConfigError(f"run.dir={self.root}: {place} cannot be written; name another folder")
+            raise ConfigError(
+                f"run.dir={self.root}: {place} cannot be written; name another folder"
+            )
 
     def open(self) -> None:
         """Make the folder that runs go to. Raises ConfigError when it cannot be made."""
         try:
             (self.root / ".locks").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"run.dir={self.root}: cannot be written ({error.strerror})") from None
+            raise ConfigError(
+                f"run.dir={self.root}: cannot be written ({error.strerror})"
+            ) from None
 
     def folder(self, identity: Identity) -> Path:
         """The folder of a run, whatever name it was first trained under."""

@@ -57,7 +57,7 @@ class Classify(L.LightningModule):
         self.update = 0
         self.step_seconds = array("d")  # one entry an update, on a GPU one a block
         self.train_seconds = 0.0  # free of evaluation
-        self.evaluated: dict[str, float | None] = {}
+        self.evaluated: dict[str, float] = {}
         self._hooks = [hook for hook in method.hooks.values() if hook is not None]
         self._loss = _penalised(model, method)
         self._trained = [p for p in model.parameters() if p.requires_grad]
@@ -84,7 +84,8 @@ class Classify(L.LightningModule):
         self._mark = perf_counter()
 
     def training_step(self, block: Block, batch_idx: int) -> None:
-        optimizer, schedule = self.optimizers(), self.lr_schedulers()
+        optimizer: Any = self.optimizers()  # one each, whatever Lightning's types allow
+        schedule: Any = self.lr_schedulers()
         timed_alone = self.device.type == "cpu"
         started = block_started = perf_counter()
         losses = []
@@ -174,7 +175,7 @@ class Classify(L.LightningModule):
             self.evaluated[f"{name}_loss"] = loss / count
             self.evaluated[f"{name}_accuracy"] = correct / count
         if "val" in self._sums:  # what a checkpoint may be selected by
-            self.log("val_accuracy", self.evaluated["val_accuracy"] or 0.0, logger=False)
+            self.log("val_accuracy", self.evaluated["val_accuracy"], logger=False)
 
     # A test is an evaluation of one loader, named by `eval_names` like any other.
     on_test_epoch_start = on_validation_epoch_start

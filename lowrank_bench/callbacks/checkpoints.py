@@ -39,8 +39,8 @@ class Checkpoints(UnhurriedCallback, Checkpoint):
         if self.keep_best and (self.best is None or accuracy > self.best):
             self.best, self.best_epoch = accuracy, epoch
             trainer.save_checkpoint(self.folder / BEST)
-        is_over = epoch == trainer.max_epochs
-        if is_over or monotonic() - self._saved_at >= self.every_seconds:
+        is_due = epoch == trainer.max_epochs or monotonic() - self._saved_at >= self.every_seconds
+        if trainer.strategy.broadcast(is_due):  # clocks differ, and saving takes all ranks
             trainer.save_checkpoint(self.folder / LAST)
             self._saved_at = monotonic()
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from time import monotonic
 
-import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
@@ -45,10 +44,12 @@ class UpdateBar(UnhurriedCallback, TQDMProgressBar):
 
     def on_train_epoch_end(self, trainer, pl_module) -> None:  # type: ignore[no-untyped-def]
         shown = ("train_loss", "val_accuracy", "test_accuracy")
+        assert isinstance(pl_module, Classify)
         values = {k: v for k in shown if (v := pl_module.evaluated.get(k)) is not None}
         self.train_progress_bar.set_postfix({k: f"{v:.4f}" for k, v in values.items()})
 
     def init_validation_tqdm(self) -> Tqdm:
-        bar = super().init_validation_tqdm()
-        bar.disable = True  # evaluation takes a moment; two bars flicker
-        return bar
+        return Tqdm(disable=True)  # evaluation takes a moment; two bars flicker
+
+    def init_test_tqdm(self) -> Tqdm:
+        return Tqdm(disable=True)

@@ -65,11 +65,12 @@ def _sums(model: nn.Module) -> dict[str, tuple[float, float]]:
 @torch.no_grad()
 def _start(model: nn.Module) -> dict[str, Receipt]:
     ratios, scales, above, drifts = {}, {}, [], []
+    layer: Any  # a layer of ours or nn.Linear: the attributes that tell are looked up
     for name, layer in model.named_modules():
         factored = hasattr(layer, "effective_weight")
         if not factored and (not isinstance(layer, nn.Linear) or name.endswith(".base")):
             continue
-        weight = layer.effective_weight() if factored else layer.weight  # type: ignore[operator]
+        weight = layer.effective_weight() if factored else layer.weight
         out_features, in_features = weight.shape
         ratios[name] = float(weight.double().std()) * sqrt(3 * in_features)
         rank = getattr(layer, "rank", None)

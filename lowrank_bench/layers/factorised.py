@@ -1,7 +1,7 @@
 """A linear map whose weight *is* a product of two factors."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import torch.nn.functional as F
 from torch import Tensor, empty, nn
@@ -25,7 +25,7 @@ class FactorisedLinear(nn.Module):
     """
 
     domain = "factorised"
-    roles = {"A": "factor_A", "B": "factor_B", "bias": "bias"}
+    roles: ClassVar = {"A": "factor_A", "B": "factor_B", "bias": "bias"}
 
     def __init__(self, in_features: int, out_features: int, rank: int, bias: bool = True) -> None:
         super().__init__()

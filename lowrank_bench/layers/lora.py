@@ -1,6 +1,7 @@
 """A frozen linear layer with a low-rank correction beside it."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,7 @@ class LoRALinear(nn.Module):
     """
 
     domain = "adapter"
-    roles = {"A": "lora_A", "B": "lora_B"}
+    roles: ClassVar = {"A": "lora_A", "B": "lora_B"}
 
     def __init__(self, base: nn.Linear, rank: int, alpha: float, dropout: float) -> None:
         super().__init__()

@@ -1,6 +1,7 @@
 """A multilayer perceptron spelt in plain linear layers."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 
 import torch.nn.functional as F
@@ -21,8 +22,7 @@ class MLP(nn.Module):
             if not isinstance(width, int) or width < 1:
                 raise ConfigError(f"model.hidden={list(hidden)}: widths must be positive integers")
         widths = [prod(in_shape), *hidden]
-        pairs = zip(widths, widths[1:], strict=False)
-        self.hidden = nn.ModuleList(nn.Linear(i, o) for i, o in pairs)
+        self.hidden = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
         self.head = nn.Linear(widths[-1], num_classes)
 
     def forward(self, x: Tensor) -> Tensor:

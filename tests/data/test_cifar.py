@@ -78,5 +78,5 @@ def test_missing_files_offline_are_one_line_that_says_what_to_do(offline):
 
 
 def test_root_that_does_not_exist_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="data.root="):
+    with pytest.raises(ConfigError, match=r"data\.root="):
         cifar.read("cifar10", str(tmp_path / "nowhere"))

@@ -14,7 +14,7 @@ def test_splits_are_disjoint_and_exhaustive(arrays, image_data):
     data = image_data(arrays(num_test=0), val_size=20, test_size=30)
     parts = [_places(part) for part in (data.train, data.val, data.test)]
     assert [len(part) for part in parts] == [50, 20, 30]
-    assert sorted(sum(parts, [])) == list(range(100))
+    assert sorted(place for part in parts for place in part) == list(range(100))
 
 
 def test_every_split_keeps_the_sources_order(arrays, image_data):
