@@ -5,7 +5,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lowrank_bench.callbacks.unhurried import UnhurriedCallback
 from lowrank_bench.roles import role_of
@@ -65,12 +65,9 @@ def _sums(model: nn.Module) -> dict[str, tuple[float, float]]:
 @torch.no_grad()
 def _start(model: nn.Module) -> dict[str, Receipt]:
     ratios, scales, above, drifts = {}, {}, [], []
-    layer: Any  # a layer of ours or nn.Linear: the attributes that tell are looked up
     for name, layer in model.named_modules():
-        factored = hasattr(layer, "effective_weight")
-        if not factored and (not isinstance(layer, nn.Linear) or name.endswith(".base")):
+        if (weight := _dense(name, layer)) is None:
             continue
-        weight = layer.effective_weight() if factored else layer.weight
         out_features, in_features = weight.shape
         ratios[name] = float(weight.double().std()) * sqrt(3 * in_features)
         rank = getattr(layer, "rank", None)
@@ -89,3 +86,11 @@ def _start(model: nn.Module) -> dict[str, Receipt]:
     if drifts:
         receipts["start_equals_base"] = {"ok": True, "value": max(drifts), "note": ""}
     return receipts
+
+
+def _dense(name: str, layer: Any) -> Tensor | None:
+    """The weight (o, i) of a linear layer, whatever it is made of; None for other modules."""
+    if hasattr(layer, "effective_weight"):
+        return layer.effective_weight()
+    is_linear = isinstance(layer, nn.Linear) and not name.endswith(".base")
+    return layer.weight if is_linear else None
