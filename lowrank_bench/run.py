@@ -26,6 +26,7 @@ from lowrank_bench.isolate import Tell
 from lowrank_bench.loggers import adverts, jsonl
 from lowrank_bench.loggers.closable import Closable
 from lowrank_bench.loggers.jsonl import JsonlLogger
+from lowrank_bench.loggers.keys import UNREACHABLE
 from lowrank_bench.loggers.rows import cut_back
 from lowrank_bench.method import Method
 from lowrank_bench.record import RunRecord
@@ -75,6 +76,8 @@ def run(cfg: DictConfig, record: RunRecord, folder: Path, tell: Tell, *, alone: 
             logging.exception("the run failed")
     for logger in loggers:
         logger.close(record)
+        if getattr(logger, "fell_back", False):
+            tell(UNREACHABLE)
     if _rank() == 0:
         record.write(folder)
     return EXIT_CODES.get(record.status, 1)

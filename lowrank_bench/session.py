@@ -1,10 +1,12 @@
 """What one command does: plan its runs, train each in its own process, keep the tally."""
 
+import os
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
@@ -15,7 +17,7 @@ from lowrank_bench.checks import check
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.identity import Identity, identify
 from lowrank_bench.isolate import Tell, isolated
-from lowrank_bench.loggers.keys import notice
+from lowrank_bench.loggers.keys import SYNC, UNREACHABLE, notice
 from lowrank_bench.record import RunRecord, write_atomically
 from lowrank_bench.store import Store, why_stale
 from lowrank_bench.tally import Tally
@@ -168,7 +170,7 @@ class Session:
                 partial(_run, job.cfg, record, folder, is_alone),
                 ranks=job.cfg.run.devices,
                 log=None if is_alone else folder / "run.log",
-                on_message=self.tally.hear,
+                on_message=self._hear,
                 on_wait=partial(self.tally.show, job.identity),
             )
         finally:
@@ -183,6 +185,14 @@ class Session:
             left.error["message"] = f"the process was ended by signal {-code}"
             left.write(folder)
         self.tally.ended(left, folder)
+
+    def _hear(self, message: Any) -> None:
+        """A run tells its progress, or that W&B is away, which no later run should wait for."""
+        if message == UNREACHABLE:
+            os.environ["WANDB_MODE"] = "offline"
+            self.tally.say(f"{UNREACHABLE}; {SYNC}")
+        else:
+            self.tally.hear(message)
 
 
 def _stands(job: Job, record: RunRecord | None) -> bool:

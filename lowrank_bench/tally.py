@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -60,12 +59,9 @@ class Tally:
         if total > 1:
             self.say(f"{total} runs{same}, {self.ends['reused']} of them finished before")
 
-    def hear(self, message: Any) -> None:
-        """A run tells the share of its updates that are done, or a line for the terminal."""
-        if isinstance(message, float):
-            self._share = message
-        else:
-            self.say(str(message))
+    def hear(self, share: float) -> None:
+        """A run tells the share of its updates that are done."""
+        self._share = share
 
     def show(self, identity: Identity) -> None:
         """Redraw the line."""

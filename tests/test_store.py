@@ -87,6 +87,20 @@ def test_a_folder_that_can_be_made_is_writable_and_is_not_made(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_opening_makes_the_folder_and_leaves_an_open_one_alone(tmp_path: Path) -> None:
+    store = Store(tmp_path / "deep" / "er")
+    store.open()
+    folder = trained(store, identity())
+    store.open()
+    assert (folder / "record.json").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(ConfigError, match=r"run\.dir=.*runs: cannot be written"):
+        Store(tmp_path / "runs").open()
+
+
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     with pytest.raises(ConfigError, match=r"run\.dir=.*runs/mine: .*runs is a file"):
@@ -175,6 +189,7 @@ def hold(root: Path, ready: Any) -> None:
 # Python 3.12 and later warn of any fork where there are threads; this child computes nothing.
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_lock_excludes_a_second_process_until_the_first_is_dead(tmp_path: Path) -> None:
+    Store(tmp_path).open()
     context = multiprocessing.get_context("fork")
     ready = context.Event()
     first = context.Process(target=hold, args=(tmp_path, ready))

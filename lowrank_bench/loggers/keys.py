@@ -16,6 +16,7 @@ from lowrank_bench.names import hint
 Mode = Literal["online", "offline", "disabled"]
 MODES = ("auto", "online", "offline", "disabled")
 SERVER = "https://api.wandb.ai"
+UNREACHABLE = "W&B: the server cannot be reached; this run and those after it are written offline"
 SYNC = "`wandb sync <run folder>/wandb/offline-run-*` uploads them later"
 
 
