@@ -1,5 +1,6 @@
 """What one command does: plan its runs, train each in its own process, keep the tally."""
 
+import gc
 import os
 import traceback
 from collections.abc import Sequence
@@ -115,6 +116,9 @@ class Session:
         complaints: list[str] = []
         with self.tally.busy("loading torch"):
             import lowrank_bench.run  # noqa: F401  (here once, and inherited by every run)
+
+            gc.collect()
+            gc.freeze()  # else the collector of each run copies all pages that it walks over
 
             code = isolated(
                 partial(_try_all, [job.cfg for job in jobs]), on_message=complaints.append

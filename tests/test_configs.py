@@ -18,18 +18,9 @@ ROOT = config_dir()
 RECIPES = sorted(path.stem for path in (ROOT / "method").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiment").glob("*.yaml"))
 SWEEPS = sorted(path.stem for path in (ROOT / "sweep").glob("*.yaml"))
+GROUPS = ("data", "model", "base", "budget", "logger", "method/optimizer", "method/schedule")
 CHOICES = [
-    f"{path.parent.relative_to(ROOT)}={path.stem}"
-    for group in (
-        "data",
-        "model",
-        "base",
-        "budget",
-        "logger",
-        "method/optimizer",
-        "method/schedule",
-    )
-    for path in sorted((ROOT / group).glob("*.yaml"))
+    [f"{group}={path.stem}" for path in sorted((ROOT / group).glob("*.yaml"))] for group in GROUPS
 ]
 
 Compose = Callable[..., DictConfig]

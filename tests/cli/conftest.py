@@ -7,13 +7,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from command_server import CommandServer, Outcome
-from left_behind import MARK, alive
+from command_server import Command, CommandServer, Outcome
+from left_behind import MARK, marked
 
 NOWHERE = "http://127.0.0.1:9"  # refuses at once
 STRIKES = Path(__file__).parent / "strikes"  # a user's own YAML and Python
 
 Bench = Callable[..., Outcome]
+Start = Callable[..., Command]
+
+
+def bare() -> dict[str, str]:
+    """Our environment without W&B's keys, with the mark of what we start."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "NETRC"))}
+    return {**kept, "OMP_NUM_THREADS": "1", MARK: str(os.getpid())}
 
 
 @pytest.fixture
@@ -25,80 +32,84 @@ def here(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def mark(tmp_path: Path) -> str:
-    """What tells this test's processes from all others."""
-    return str(tmp_path)
-
-
-@pytest.fixture
-def env(tmp_path: Path, mark: str) -> dict[str, str]:
+def env(tmp_path: Path) -> dict[str, str]:
     """The environment of the commands; a test may add to it."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "NETRC"))}
-    proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), NOWHERE)
     (tmp_path / "home").mkdir()
     return {
-        **kept,
-        **proxies,
+        **bare(),
+        **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), NOWHERE),
         "HOME": str(tmp_path / "home"),
         "XDG_CACHE_HOME": str(tmp_path / "home" / "cache"),
         "PYTHONPATH": str(STRIKES),
-        "OMP_NUM_THREADS": "1",
         "WANDB_ERROR_REPORTING": "false",
-        MARK: mark,
     }
 
 
 @pytest.fixture(scope="session")
-def light_server() -> Iterator[CommandServer]:
-    server = CommandServer(with_torch=False)
-    yield server
-    server.close()
+def servers() -> Iterator[dict[str, CommandServer]]:
+    """Those that were needed so far."""
+    found: dict[str, CommandServer] = {}
+    yield found
+    for server in found.values():
+        server.close()
 
 
-@pytest.fixture(scope="session")
-def torch_server() -> Iterator[CommandServer]:
-    server = CommandServer(with_torch=True)
-    yield server
-    server.close()
+@pytest.fixture
+def alive(servers: dict[str, CommandServer]) -> Iterator[Callable[[], set[int]]]:
+    """The processes of this test's commands; none may outlive it."""
+    if not Path("/proc/self/environ").exists():
+        pytest.skip("no /proc here")
+
+    def ours() -> set[int]:
+        return marked() - {server.pid for server in servers.values()}
+
+    yield ours
+    for pid in ours():
+        os.kill(pid, 9)
 
 
 @pytest.fixture
 def composing(
-    light_server: CommandServer, here: Path, env: dict[str, str], tmp_path: Path
+    servers: dict[str, CommandServer], here: Path, env: dict[str, str], tmp_path: Path
 ) -> Bench:
     """Run a command that ends before torch is needed."""
-    return lambda *words: light_server.run(words, cwd=here, env=env, scratch=tmp_path)
-
-
-@pytest.fixture
-def bench(torch_server: CommandServer, here: Path, env: dict[str, str], tmp_path: Path) -> Bench:
-    """Run a command to its end."""
-    return lambda *words: torch_server.run(words, cwd=here, env=env, scratch=tmp_path)
+    if "light" not in servers:
+        servers["light"] = CommandServer(with_torch=False, env=bare())
+    server = servers["light"]
+    return lambda *words: server.start(words, cwd=here, env=env, scratch=tmp_path).wait()
 
 
 @pytest.fixture
 def start(
-    here: Path, env: dict[str, str], mark: str
-) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start a process of its own; whatever is left of it is killed when the test is over."""
-    begun: list[subprocess.Popen[str]] = []
+    servers: dict[str, CommandServer], here: Path, env: dict[str, str], tmp_path: Path
+) -> Start:
+    """Start a command that trains."""
+    if "torch" not in servers:
+        servers["torch"] = CommandServer(with_torch=True, env=bare())
+    server = servers["torch"]
+    return lambda *words: server.start(words, cwd=here, env=env, scratch=tmp_path)
 
-    def begin(*words: str, program: tuple[str, ...] = ("-m", "lowrank_bench")):
-        process = subprocess.Popen(
-            [sys.executable, *program, *words],
+
+@pytest.fixture
+def bench(start: Start) -> Bench:
+    """Run a command that trains to its end."""
+    return lambda *words: start(*words).wait()
+
+
+@pytest.fixture
+def fresh(here: Path, env: dict[str, str]) -> Bench:
+    """Run a program from its very start."""
+
+    def run(*words: str, program: tuple[str, ...] = ("-m", "lowrank_bench")) -> Outcome:
+        ended = subprocess.run(
+            [*((sys.executable,) if program[0].startswith("-") else ()), *program, *words],
             cwd=here,
             env=env,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
+            timeout=300,
         )
-        begun.append(process)
-        return process
+        return Outcome(ended.returncode, ended.stdout, ended.stderr)
 
-    yield begin
-    for process in begun:
-        process.kill()
-        process.communicate()
-    for pid in alive(mark):
-        os.kill(pid, 9)
+    return run

@@ -23,9 +23,9 @@ def contents(root: Path) -> dict[str, tuple[bytes, int]]:
     }
 
 
-def alive(mark: str) -> set[int]:
-    """The processes whose environment has this mark; zombies have none."""
-    wanted = f"{MARK}={mark}".encode()
+def marked() -> set[int]:
+    """The processes that descend from this one and its tests; zombies are not among them."""
+    wanted = f"{MARK}={os.getpid()}".encode()
     found = set()
     for entry in os.listdir("/proc"):
         if entry.isdigit():

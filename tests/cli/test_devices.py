@@ -1,17 +1,16 @@
 """Two devices train what one does."""
 
 import pytest
-from left_behind import alive, records
+from left_behind import records
 
 pytestmark = pytest.mark.slow
 
 
-def test_two_devices_give_the_metrics_of_one(start, bench, here, mark):
+def test_two_devices_give_the_metrics_of_one(bench, here, alive):
     line = ("method=full", "method/optimizer=sgd", "lr=0.1", "data=digits", "epochs=2")
-    process = start(*line, "run.devices=2", "run.dir=two")
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, out + err
-    assert not alive(mark)
+    outcome = bench(*line, "run.devices=2", "run.dir=two")
+    assert outcome.code == 0, outcome
+    assert not alive()
     assert bench(*line, "run.dir=one").code == 0
     (two,), (one,) = records(here / "two"), records(here / "one")
     assert two["status"] == one["status"] == "finished"

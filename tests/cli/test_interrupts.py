@@ -2,18 +2,15 @@
 
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
+from command_server import Command
 from conftest import STRIKES
-from left_behind import alive, contents, records, wait_until
+from left_behind import contents, records, wait_until
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc here"),
-]
+pytestmark = pytest.mark.slow
 
 LINE = (
     *("--config-dir", str(STRIKES), "method=lowrank", "method/hooks=pause", "rank=2"),
@@ -27,17 +24,17 @@ SECOND_EPOCH, THIRD_EPOCH = 25, 45  # updates in the middle of one; an epoch has
 def paused(start, here, env):
     """Start a command and wait until a run of it stands still."""
 
-    def begin(*words: str, at: int, behind: int = 0, ranks: int = 1) -> subprocess.Popen[str]:
+    def begin(*words: str, at: int, behind: int = 0, ranks: int = 1) -> Command:
         env.update(PAUSE_AT=str(at), PAUSE_BEHIND=str(behind), EAGER_CHECKPOINTS="1")
-        process = start(*words)
+        command = start(*words)
         wait_until(
-            lambda: len(list(here.glob("paused-*"))) == ranks or process.poll() is not None,
-            seconds=200,
+            lambda: len(list(here.glob("paused-*"))) == ranks or not command.is_running(),
+            seconds=120,
             what="the run pauses",
         )
-        assert process.poll() is None, process.communicate()
+        assert command.is_running(), command.wait()
         del env["PAUSE_AT"]
-        return process
+        return command
 
     return begin
 
@@ -59,16 +56,16 @@ def curve(folder: Path) -> list[tuple]:
     [(signal.SIGINT, 5), (signal.SIGINT, SECOND_EPOCH), (signal.SIGTERM, THIRD_EPOCH)],
     ids=["SIGINT before the first checkpoint", "SIGINT after one", "SIGTERM after two"],
 )
-def test_an_interrupted_run_goes_on_to_the_same_weights(paused, bench, here, mark, number, at):
-    process = paused(*LINE, at=at)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err.splitlines()[-1] == (
+def test_an_interrupted_run_goes_on_to_the_same_weights(paused, bench, here, alive, number, at):
+    command = paused(*LINE, at=at)
+    command.send(number)
+    end = command.wait(60)
+    assert end.code == 130
+    assert end.err.splitlines()[-1] == (
         "lowrank-bench: interrupted; the same command goes on from here"
     )
-    assert "Traceback" not in err
-    assert not alive(mark)
+    assert "Traceback" not in end.err
+    assert not alive()
     (record,) = records(here / "runs")
     assert record["status"] == "interrupted"
     assert list((here / "runs").glob("*/last.ckpt")) or at < 20
@@ -86,13 +83,13 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(paused, bench, here, mar
     assert record["metrics"] == expected["metrics"]
 
 
-def test_ctrl_c_ends_a_sweep_and_keeps_what_is_finished(paused, bench, here, mark):
-    process = paused(*SWEEP, at=SECOND_EPOCH, behind=1)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Traceback" not in out + err
-    assert not alive(mark)
+def test_ctrl_c_ends_a_sweep_and_keeps_what_is_finished(paused, bench, here, alive):
+    command = paused(*SWEEP, at=SECOND_EPOCH, behind=1)
+    command.send(signal.SIGINT)
+    end = command.wait(60)
+    assert end.code == 130
+    assert "Traceback" not in end.out + end.err
+    assert not alive()
     before = contents(here / "runs")
     assert sorted(record["status"] for record in records(here / "runs")) == [
         "finished",
@@ -106,14 +103,14 @@ def test_ctrl_c_ends_a_sweep_and_keeps_what_is_finished(paused, bench, here, mar
     assert len([name for name in before if after[name] == before[name]]) == 1
 
 
-def test_a_killed_command_takes_its_run_along_and_can_be_repeated(paused, bench, here, mark):
-    process = paused(*SWEEP, at=SECOND_EPOCH, behind=1)
+def test_a_killed_command_takes_its_run_along_and_can_be_repeated(paused, bench, here, alive):
+    command = paused(*SWEEP, at=SECOND_EPOCH, behind=1)
     before = contents(here / "runs")
     assert len(before) == 1
-    assert len(alive(mark)) == 2
-    process.kill()
-    process.wait()
-    wait_until(lambda: not alive(mark), seconds=10, what="the run ends with its parent")
+    assert len(alive()) == 2
+    command.send(signal.SIGKILL)
+    assert command.wait(10).code == -signal.SIGKILL
+    wait_until(lambda: not alive(), seconds=10, what="the run ends with its parent")
 
     outcome = bench(*SWEEP)
     assert (outcome.code, outcome.err) == (0, "")
@@ -122,13 +119,13 @@ def test_a_killed_command_takes_its_run_along_and_can_be_repeated(paused, bench,
     assert [record["status"] for record in records(here / "runs")] == ["finished"] * 3
 
 
-def test_a_killed_run_is_recorded_and_the_sweep_goes_on(paused, bench, here, mark):
-    process = paused(*SWEEP, at=SECOND_EPOCH)
-    (child,) = alive(mark) - {process.pid}
+def test_a_killed_run_is_recorded_and_the_sweep_goes_on(paused, bench, here, alive):
+    command = paused(*SWEEP, at=SECOND_EPOCH)
+    (child,) = alive() - {command.pid}
     os.kill(child, signal.SIGKILL)
-    out, err = process.communicate(timeout=120)
-    assert (process.returncode, err) == (1, "")
-    assert out.splitlines()[-1] == "3 of 3 runs: 1 failed, 2 finished"
+    end = command.wait(120)
+    assert (end.code, end.err) == (1, "")
+    assert end.out.splitlines()[-1] == "3 of 3 runs: 1 failed, 2 finished"
     (failed,) = [record for record in records(here / "runs") if record["status"] == "failed"]
     assert failed["error"] == {
         "type": "Killed",
@@ -137,14 +134,13 @@ def test_a_killed_run_is_recorded_and_the_sweep_goes_on(paused, bench, here, mar
     assert bench(*SWEEP).out.splitlines()[-1] == "3 of 3 runs: 1 finished, 2 reused"
 
 
-def test_a_lost_device_ends_the_run_as_failed(paused, here, mark):
-    process = paused(*LINE, "run.devices=2", at=SECOND_EPOCH, ranks=2)
-    ranks = alive(mark) - {process.pid}
+def test_a_lost_device_ends_the_run_as_failed(paused, here, alive):
+    command = paused(*LINE, "run.devices=2", at=SECOND_EPOCH, ranks=2)
+    ranks = alive() - {command.pid}
     assert len(ranks) == 2
     os.kill(max(ranks), signal.SIGKILL)
-    process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert not alive(mark)
+    assert command.wait(60).code == 1
+    assert not alive()
     (record,) = records(here / "runs")
     assert record["status"] == "failed"
     assert record["error"]["type"] == "Killed"

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from left_behind import alive, records, wait_until
+from left_behind import records, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -24,25 +24,23 @@ def summary(folder: Path) -> dict:
     return outcome
 
 
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc here")
-def test_a_sweep_without_a_key_is_written_offline(start, here, mark):
-    process = start(
+def test_a_sweep_without_a_key_is_written_offline(bench, here, alive):
+    outcome = bench(
         *("-m", "method=full", "seed=0,1,2", "logger=wandb"),
         *("data=digits", "epochs=1", "model.hidden=[32,32]"),
     )
-    out, err = process.communicate(timeout=300)
-    assert (process.returncode, err) == (0, "")
-    (said,) = [line for line in out.splitlines() if "W&B" in line]
+    assert (outcome.code, outcome.err) == (0, "")
+    (said,) = [line for line in outcome.out.splitlines() if "W&B" in line]
     assert "wandb sync" in said
-    assert "wandb:" not in out
-    wait_until(lambda: not alive(mark), seconds=10, what="W&B's service ends")
+    assert "wandb:" not in outcome.out
+    wait_until(lambda: not alive(), seconds=10, what="W&B's service ends")
     made = records(here / "runs")
     assert [record["status"] for record in made] == ["finished"] * 3
     for record in made:
         (offline,) = (here / "runs").glob(f"*{record['fingerprint']}/wandb/offline-run-*")
-        outcome = summary(offline)
-        assert outcome["status"] == "finished"
-        assert outcome["selected/test_accuracy"] == pytest.approx(
+        end = summary(offline)
+        assert end["status"] == "finished"
+        assert end["selected/test_accuracy"] == pytest.approx(
             record["metrics"]["selected"]["test_accuracy"]
         )
     assert sorted(path.name for path in here.iterdir()) == ["runs"]

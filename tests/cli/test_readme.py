@@ -1,0 +1,64 @@
+"""What the README tells a newcomer to type, typed."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [
+    line
+    for language, block in BLOCKS
+    if language == "console" and "$ " not in block
+    for line in block.strip().splitlines()
+]
+BENCH = [line for line in COMMANDS if re.match(r"lowrank-bench|python -m lowrank_bench", line)]
+SHORT = ("epochs=1", "logger=local")  # the last of two equal keys wins
+
+
+def _written(language: str) -> str:
+    (text,) = [block for kind, block in BLOCKS if kind == language]
+    return text
+
+
+def test_every_command_of_the_readme_is_known_to_a_test_or_to_ci():
+    ours = {"make bench", "make test", "lowrank-report runs"}
+    assert set(COMMANDS) - set(BENCH) == ours
+    assert len(BENCH) >= 5
+
+
+@pytest.mark.slow
+def test_the_commands_run_and_their_runs_can_be_reported(bench, here, env):
+    (here / "my_inits.py").write_text(_written("python"))
+    folder = here / "my_configs" / "method" / "init"
+    folder.mkdir(parents=True)
+    (folder / "small.yaml").write_text(_written("yaml"))
+    for line in BENCH:
+        words = [word for word in shlex.split(line) if word not in ("python", "lowrank-bench")]
+        if words[:2] == ["-m", "lowrank_bench"]:
+            words = words[2:]
+        if "data=fashion_mnist" in words and not Path("/usr/share/datasets/fashion-mnist").exists():
+            pytest.skip("Fashion-MNIST is not on this machine: apt install dataset-fashion-mnist")
+        outcome = bench(*words, *SHORT)
+        assert outcome.code == 0, (line, outcome.err)
+    report = subprocess.run(
+        [sys.executable, "-m", "lowrank_bench.report", "runs"],
+        cwd=here,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert report.returncode == 0, report.stderr
+    assert "small" in report.stdout
+    assert (here / "reports" / "runs" / "index.html").exists()
+
+
+def test_the_mistake_of_the_readme_is_answered_as_it_says(composing):
+    (shown,) = [block for kind, block in BLOCKS if kind == "console" and "$ " in block]
+    command, answer = shown.strip().splitlines()
+    outcome = composing(*shlex.split(command)[2:])
+    assert (outcome.code, outcome.err.strip()) == (2, answer)
