@@ -45,20 +45,22 @@ class Method:
         """
         linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
         targets = match(self.targets, linears, key="method.targets")
-        model.requires_grad_(False)
         if self.adapter is not None:
             model = self.adapter(model, targets)
-        if self.init is not None:
-            for name in targets:
-                self._start(name, model.get_submodule(name), derive(seed, "init", name))
+        model.requires_grad_(False)  # what the adapter added too
+        for name in targets:
+            self._start(name, model.get_submodule(name), derive(seed, "init", name))
         parameters = dict(model.named_parameters())
         for name in match(self.trainable, parameters, key="method.trainable"):
             parameters[name].requires_grad_(True)
         return model
 
     def _start(self, name: str, layer: nn.Module, seed: int) -> None:
-        assert self.init is not None
         domain = getattr(layer, "domain", "dense")
+        if self.init is None:
+            if domain == "dense":
+                return  # as the model drew it
+            raise ConfigError(f"method.init=null: nothing would fill '{name}' ({domain})")
         init = self.init.func if isinstance(self.init, partial) else self.init
         domains = getattr(init, "domains", None)
         if domains is not None and domain not in domains:
@@ -84,6 +86,11 @@ class Method:
 def check_cover(optimizer: Optimizer, model: nn.Module) -> None:
     """Every trainable parameter stands in exactly one group, and nothing else does."""
     grouped = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    strangers = set(grouped) - {id(p) for p in model.parameters()}
+    if strangers:
+        raise ConfigError(
+            f"method.optimizer: {len(strangers)} of its parameters are not the model's"
+        )
     for name, parameter in model.named_parameters():
         times = grouped.count(id(parameter))
         if times != int(parameter.requires_grad):

@@ -134,6 +134,7 @@ def _train(
         default_root_dir=folder,
         enable_progress_bar=isinstance(progress, UpdateBar),
         num_sanity_val_steps=0,
+        log_every_n_steps=1,  # nothing goes through Lightning's own interval
         enable_model_summary=False,
         use_distributed_sampler=False,
     )

@@ -33,7 +33,7 @@ def cosine(
     Raises: ConfigError for a fraction or a ratio outside [0, 1].
     """
     warmup = _updates(warmup_fraction, num_updates)
-    if not 0 <= min_ratio <= 1:
+    if not isinstance(min_ratio, int | float) or not 0 <= min_ratio <= 1:
         raise ConfigError(f"method.schedule.min_ratio={min_ratio}: must lie in [0, 1]")
 
     def ratio(update: int) -> float:

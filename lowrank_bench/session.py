@@ -214,7 +214,8 @@ def _try_all(cfgs: Sequence[DictConfig], tell: Tell) -> int:
     torch.set_num_threads(1)
     for cfg in cfgs:
         try:
-            prepare(cfg)
+            _, model, method = prepare(cfg)
+            method.schedule(method.build_optimizer(model), 1)
         except ConfigError as error:
             tell(str(error))
             return 0

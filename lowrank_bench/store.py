@@ -45,7 +45,7 @@ class Store:
         if own.exists() or not self.root.is_dir():
             return own
         ending = f"-{identity.fingerprint}"
-        there = (entry.name for entry in os.scandir(self.root) if entry.name.endswith(ending))
+        there = (name for name in os.listdir(self.root) if name.endswith(ending))
         return self.root / next(there, own.name)
 
     def record(self, identity: Identity) -> RunRecord | None:
@@ -65,8 +65,9 @@ class Store:
         folder = self.folder(identity)
         aside = self.root / ".superseded"
         aside.mkdir(exist_ok=True)
-        number = sum(entry.name.startswith(folder.name) for entry in os.scandir(aside))
-        folder.rename(aside / f"{folder.name}.{number + 1}")
+        numbers = (path.suffix[1:] for path in aside.glob(f"{folder.name}.*"))
+        last = max((int(number) for number in numbers if number.isdigit()), default=0)
+        folder.rename(aside / f"{folder.name}.{last + 1}")
 
 
 def why_stale(record: RunRecord, data_checksum: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from statistics import fmean
 from time import perf_counter
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lowrank_bench.data.loader import Block
+from lowrank_bench.data.loader import Block, BlockLoader
 from lowrank_bench.errors import Diverged
 from lowrank_bench.method import Method
 from lowrank_bench.seeds import derive
@@ -57,6 +58,7 @@ class Classify(L.LightningModule):
         self.update = 0
         self.step_seconds = array("d")  # one entry an update, on a GPU one a block
         self.train_seconds = 0.0  # free of evaluation
+        self._unlogged: list[float] = []  # losses since the last point of the curve
         self.evaluated: dict[str, float] = {}
         self._hooks = [hook for hook in method.hooks.values() if hook is not None]
         self._loss = _penalised(model, method)
@@ -76,8 +78,10 @@ class Classify(L.LightningModule):
         self.update = self.trainer.global_step  # 0, or where a checkpoint left it
 
     def on_train_epoch_start(self) -> None:
+        loader = self.trainer.train_dataloader
+        if isinstance(loader, BlockLoader):
+            loader.epoch = self.current_epoch
         self._epoch_losses: list[Tensor] = []
-        self._unlogged: list[Tensor] = []
         # What is drawn in an epoch (dropout) is a function of the epoch, so that a run resumed
         # at its start draws the same.
         torch.manual_seed(derive(self.seed, "epoch", self.current_epoch, self.global_rank))
@@ -88,7 +92,7 @@ class Classify(L.LightningModule):
         schedule: Any = self.lr_schedulers()
         timed_alone = self.device.type == "cpu"
         started = block_started = perf_counter()
-        losses = []
+        losses, rates = [], []
         for x, y, share in _batches(block, self.trainer.world_size):
             for parameter in self._trained:  # here, so that gradients live on after the step
                 parameter.grad = None
@@ -96,6 +100,7 @@ class Classify(L.LightningModule):
             self.manual_backward(loss if share is None else loss * share)
             for hook in self._hooks:
                 hook.before_step(self.model, optimizer, self.update)
+            rates.append(self.lr)
             optimizer.step()
             schedule.step()
             for hook in self._hooks:
@@ -108,26 +113,28 @@ class Classify(L.LightningModule):
                 now = perf_counter()
                 self.step_seconds.append(now - started)
                 started = now
-        self._account(torch.stack(losses))
+        self._account(torch.stack(losses), rates)
         if not timed_alone:  # the check of the losses has waited for the device
             self.step_seconds.append((perf_counter() - block_started) / len(losses))
         now = perf_counter()
         self.train_seconds += now - self._mark  # with the fetching of the block
         self._mark = now
 
-    def _account(self, losses: Tensor) -> None:
+    def _account(self, losses: Tensor, rates: Sequence[float]) -> None:
         """Check and keep the losses of a block; hand a point of the curve to the loggers."""
         values = losses.tolist()
         if not torch.isfinite(losses).all():
             first = next(i for i, value in enumerate(values) if value - value != 0)
             raise Diverged(self.update - len(values) + first, values[first])
         self._epoch_losses.append(losses)
-        self._unlogged.extend(losses)
-        if len(self._unlogged) >= self.log_every:
-            mean = float(torch.stack(self._unlogged).mean())
-            self._unlogged.clear()
-            for logger in self.loggers:
-                logger.log_metrics({"loss": mean, "lr": self.lr}, step=self.update)
+        first = self.update - len(values) + 1
+        for update, (value, rate) in enumerate(zip(values, rates, strict=True), first):
+            self._unlogged.append(value)
+            if len(self._unlogged) == self.log_every:
+                point = {"loss": fmean(self._unlogged), "lr": rate}
+                self._unlogged.clear()
+                for logger in self.loggers:
+                    logger.log_metrics(point, step=update)
 
     @property
     def lr(self) -> float:
@@ -149,9 +156,11 @@ class Classify(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["train_seconds"] = self.train_seconds
+        checkpoint["unlogged"] = self._unlogged
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.train_seconds = checkpoint["train_seconds"]
+        self._unlogged = checkpoint["unlogged"]
 
     # Evaluation
 

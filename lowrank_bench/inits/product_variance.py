@@ -4,8 +4,8 @@ from math import sqrt
 
 from torch import nn
 
-from lowrank_bench.errors import ConfigError
 from lowrank_bench.inits.domain import starts
+from lowrank_bench.layers.rank import check_rank
 
 
 @starts("dense")
@@ -17,8 +17,7 @@ def product_variance(layer: nn.Linear, *, rank: int) -> None:
     Source: this benchmark, so that "factorised or dense" and "large or small" come apart.
     Raises: ConfigError when the rank is not a positive integer.
     """
-    if not isinstance(rank, int) or rank < 1:
-        raise ConfigError(f"method.init.rank={rank}: must be a positive integer")
+    check_rank(rank, "method.init.rank")
     bound = 1 / sqrt(3 * rank)
     nn.init.uniform_(layer.weight, -bound, bound)
     if layer.bias is not None:

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 import torch.nn.functional as F
 from torch import Tensor, empty, nn
 
-from lowrank_bench.errors import ConfigError
+from lowrank_bench.layers.rank import check_rank
 from lowrank_bench.layers.swap import swap
 
 
@@ -29,8 +29,7 @@ class FactorisedLinear(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, rank: int, bias: bool = True) -> None:
         super().__init__()
-        if not isinstance(rank, int) or rank < 1:
-            raise ConfigError(f"method.adapter.rank={rank}: must be a positive integer")
+        check_rank(rank, "method.adapter.rank")
         self.in_features, self.out_features, self.rank = in_features, out_features, rank
         self.A = nn.Parameter(empty(rank, in_features))  # (r, i)
         self.B = nn.Parameter(empty(out_features, rank))  # (o, r)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, empty, nn
 
 from lowrank_bench.errors import ConfigError
+from lowrank_bench.layers.rank import check_rank
 from lowrank_bench.layers.swap import swap
 
 
@@ -27,8 +28,7 @@ class LoRALinear(nn.Module):
 
     def __init__(self, base: nn.Linear, rank: int, alpha: float, dropout: float) -> None:
         super().__init__()
-        if not isinstance(rank, int) or rank < 1:
-            raise ConfigError(f"method.adapter.rank={rank}: must be a positive integer")
+        check_rank(rank, "method.adapter.rank")
         if not 0 <= dropout < 1:
             raise ConfigError(f"method.adapter.dropout={dropout}: must lie in [0, 1)")
         self.base = base
