@@ -130,7 +130,7 @@ class Classify(L.LightningModule):
         first = self.update - len(values) + 1
         for update, (value, rate) in enumerate(zip(values, rates, strict=True), first):
             self._unlogged.append(value)
-            if len(self._unlogged) == self.log_every:
+            if len(self._unlogged) >= self.log_every:
                 point = {"loss": fmean(self._unlogged), "lr": rate}
                 self._unlogged.clear()
                 for logger in self.loggers:
