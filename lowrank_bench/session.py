@@ -1,5 +1,6 @@
 """What one command does: plan its runs, train each in its own process, keep the tally."""
 
+import atexit
 import gc
 import os
 import traceback
@@ -119,6 +120,7 @@ class Session:
 
             gc.collect()
             gc.freeze()  # else the collector of each run copies all pages that it walks over
+            atexit.register(gc.unfreeze)  # what is frozen counts as leaked at exit
 
             code = isolated(
                 partial(_try_all, [job.cfg for job in jobs]), on_message=complaints.append

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ class Outcome:
     code: int
     out: str
     err: str
+    cpu_seconds: float | None = None  # of a fresh process: the same on a busy machine
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Command:
     def is_running(self) -> bool:
         return self.server.ask({"wait": self.pid, "seconds": 0}) is None
 
-    def wait(self, seconds: float = 300) -> Outcome:
+    def wait(self, seconds: float = 1200) -> Outcome:
         """Its end; fails when it does not come in time."""
         code = self.server.ask({"wait": self.pid, "seconds": seconds})
         assert code is not None, f"no end within {seconds} s"
@@ -133,7 +135,7 @@ def _become(asked: dict[str, Any]) -> None:
     except SystemExit as end:
         code = end.code or 0
     except BaseException:
-        sys.excepthook(*sys.exc_info())
+        traceback.print_exc()
     for stream in streams.values():
         stream.flush()
     os._exit(code)

@@ -1,6 +1,7 @@
 """Commands run as a person runs them: in an empty folder, without W&B, without a network."""
 
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -101,6 +102,7 @@ def fresh(here: Path, env: dict[str, str]) -> Bench:
     """Run a program from its very start."""
 
     def run(*words: str, program: tuple[str, ...] = ("-m", "lowrank_bench")) -> Outcome:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         ended = subprocess.run(
             [*((sys.executable,) if program[0].startswith("-") else ()), *program, *words],
             cwd=here,
@@ -110,6 +112,8 @@ def fresh(here: Path, env: dict[str, str]) -> Bench:
             text=True,
             timeout=300,
         )
-        return Outcome(ended.returncode, ended.stdout, ended.stderr)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+        return Outcome(ended.returncode, ended.stdout, ended.stderr, seconds)
 
     return run
