@@ -27,6 +27,7 @@ KNOBS = [
 ]
 RUN = ["dir", "accelerator", "devices", "threads", "block", "log_every", "eval_batch_size"]
 BUDGET = ["epochs", "batch_size", "shuffle", "selection", "test_every_epoch"]
+OPTIONAL = ("logger", "sweep", "experiment", "hydra")
 PRECISIONS = ("32-true", "64-true", "16-mixed", "bf16-mixed", "bf16-true")
 SELECTIONS = ("last", "best_val_accuracy")
 ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")
@@ -35,8 +36,10 @@ ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")
 def check(cfg: DictConfig) -> None:
     """Raise ConfigError for the first knob that cannot be right."""
     _known(cfg, "", KNOBS)
-    _known(cfg.run, "run.", RUN)
-    _known(cfg.budget, "budget.", BUDGET)
+    _whole(cfg, "", [key for key in KNOBS if key not in OPTIONAL])
+    for key, known in (("run", RUN), ("budget", BUDGET)):
+        _known(cfg[key], f"{key}.", known)
+        _whole(cfg[key], f"{key}.", known)
     for key in ("rank", "epochs"):
         _positive_int(key, cfg[key])
     for key in ("devices", "threads", "log_every", "eval_batch_size"):
@@ -79,6 +82,12 @@ def _known(node: DictConfig, prefix: str, known: list[str]) -> None:
     for key in node:
         if key not in known:
             raise ConfigError(f"{prefix}{key}: there is no such key{hint(str(key), known)}")
+
+
+def _whole(node: DictConfig, prefix: str, needed: list[str]) -> None:
+    for key in needed:
+        if node.get(key) is None:
+            raise ConfigError(f"{prefix}{key}: is missing; it must be given")
 
 
 def _positive_int(key: str, value: Any) -> None:

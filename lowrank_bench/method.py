@@ -37,6 +37,11 @@ class Method:
     penalty: Callable[[nn.Module], Tensor] | None = None  # a scalar added to the loss
     hooks: Mapping[str, Any] = field(default_factory=dict)  # before_step, after_step, step_end
 
+    def __post_init__(self) -> None:
+        for slot in ("optimizer", "schedule"):
+            if getattr(self, slot) is None:
+                raise ConfigError(f"method.{slot}=null: must be given")
+
     def apply(self, model: nn.Module, *, seed: int = 0) -> nn.Module:
         """Freeze all, replace the targets, start them, and unfreeze what trains.
 
@@ -78,7 +83,12 @@ class Method:
 
     def build_optimizer(self, model: nn.Module) -> Optimizer:
         """The inner rule over what trains, behind the transform if there is one."""
-        optimizer = self.optimizer((n, p) for n, p in model.named_parameters() if p.requires_grad)
+        trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        try:
+            optimizer = self.optimizer(trained)
+        except (TypeError, ValueError) as error:
+            given = getattr(self.optimizer, "keywords", {})
+            raise ConfigError(f"method.optimizer: {error} (given: {given})") from None
         check_cover(optimizer, model)
         return optimizer if self.transform is None else self.transform(optimizer, model)
 

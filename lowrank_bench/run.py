@@ -52,7 +52,14 @@ def prepare(cfg: DictConfig) -> tuple[ImageData, nn.Module, Method]:
         method = Method(**build(cfg.method, "method"))
     except TypeError as error:
         raise ConfigError(f"method: {error}") from None
-    return data, method.apply(model, seed=cfg.seed), method
+    model = method.apply(model, seed=cfg.seed)
+    with torch.no_grad():
+        outputs = model(data.train.fetch(slice(0, 1))[0]).shape[-1]
+    if outputs != data.num_classes:
+        raise ConfigError(
+            f"model.num_classes={outputs}: {data.name} has {data.num_classes} classes"
+        )
+    return data, model, method
 
 
 def run(cfg: DictConfig, record: RunRecord, folder: Path, tell: Tell, *, alone: bool) -> int:
@@ -168,7 +175,11 @@ def _train(
 def _loggers(cfg: DictConfig, record: RunRecord, folder: Path) -> list[Closable]:
     """Our own file, and beside it whatever `logger` chose."""
     own = JsonlLogger(folder / jsonl.FILE)
-    chosen = build(cfg.logger, "logger")(record, folder) if "_target_" in cfg.logger else None
+    chosen = (
+        build(cfg.logger, "logger")(record, folder)
+        if "_target_" in (cfg.get("logger") or {})
+        else None
+    )
     return [own] if chosen is None else [own, chosen]
 
 

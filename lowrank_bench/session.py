@@ -3,7 +3,6 @@
 import atexit
 import gc
 import os
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -116,14 +115,14 @@ class Session:
         """Build every job once, in a process that is thrown away, before the first trains."""
         complaints: list[str] = []
         with self.tally.busy("loading torch"):
-            import lowrank_bench.run  # noqa: F401  (here once, and inherited by every run)
+            from lowrank_bench.rehearsal import try_all  # torch: once, inherited by every run
 
             gc.collect()
             gc.freeze()  # else the collector of each run copies all pages that it walks over
             atexit.register(gc.unfreeze)  # what is frozen counts as leaked at exit
 
             code = isolated(
-                partial(_try_all, [job.cfg for job in jobs]), on_message=complaints.append
+                partial(try_all, [job.cfg for job in jobs]), on_message=complaints.append
             )
         if complaints:
             raise ConfigError(complaints[0])
@@ -179,6 +178,9 @@ class Session:
                 on_message=self._hear,
                 on_wait=partial(self.tally.show, job.identity),
             )
+        except KeyboardInterrupt:
+            self.tally.ends["interrupted"] += 1
+            raise
         finally:
             # Whatever happened, there is a record: the run's own, or else one written for it.
             left = job.store.record(job.identity)
@@ -205,29 +207,6 @@ def _stands(job: Job, record: RunRecord | None) -> bool:
     if record is None or not record.is_result:
         return False
     return why_stale(record, job.data_checksum) is None
-
-
-def _try_all(cfgs: Sequence[DictConfig], tell: Tell) -> int:
-    """Build each config, and tell what is wrong with the first that cannot be built."""
-    import torch
-
-    from lowrank_bench.run import prepare
-
-    torch.set_num_threads(1)
-    for cfg in cfgs:
-        try:
-            _, model, method = prepare(cfg)
-            method.schedule(method.build_optimizer(model), 1)
-        except ConfigError as error:
-            tell(str(error))
-            return 0
-        except Exception as error:  # somebody's own layer, init or data
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{place.filename}:{place.lineno}"
-            what = f"{type(error).__name__}: {error}"
-            tell(f"method={cfg.method.name}: cannot be built: {what} ({where})")
-            return 0
-    return 0
 
 
 def _run(cfg: DictConfig, record: RunRecord, folder: Path, alone: bool, tell: Tell) -> int:

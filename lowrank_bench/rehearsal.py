@@ -1,0 +1,61 @@
+"""Everything that a run builds, built once before the first run trains."""
+
+import traceback
+from collections.abc import Sequence
+
+import torch
+from omegaconf import DictConfig
+
+from lowrank_bench.errors import ConfigError
+from lowrank_bench.isolate import Tell
+from lowrank_bench.loggers.closable import require
+from lowrank_bench.loggers.keys import resolve
+from lowrank_bench.run import prepare
+
+OPTIONAL_LOGGERS = ("tensorboard", "trackio")
+
+
+def try_all(cfgs: Sequence[DictConfig], tell: Tell) -> int:
+    """Build each config, and tell what is wrong with the first that cannot be built.
+
+    Meant for a process that is thrown away: it may look at devices, which the parent of forked
+    runs must not.
+    """
+    torch.set_num_threads(1)
+    for cfg in cfgs:
+        try:
+            _check_devices(cfg)
+            _check_logger(cfg)
+            _, model, method = prepare(cfg)
+            method.schedule(method.build_optimizer(model), 1)
+        except ConfigError as error:
+            tell(str(error))
+            return 0
+        except Exception as error:  # somebody's own layer, init or data
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{place.filename}:{place.lineno}"
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            tell(f"method={cfg.method.name}: cannot be built: {what} ({where})")
+            return 0
+    return 0
+
+
+def _check_devices(cfg: DictConfig) -> None:
+    wanted, there = cfg.run.devices, None
+    if cfg.run.accelerator in ("gpu", "cuda"):
+        there = torch.cuda.device_count()
+    elif cfg.run.accelerator == "mps":
+        there = int(torch.backends.mps.is_available())
+    if there is not None and there < wanted:
+        raise ConfigError(
+            f"run.accelerator={cfg.run.accelerator}: {wanted} wanted, {there} found; cpu is there"
+        )
+
+
+def _check_logger(cfg: DictConfig) -> None:
+    logger = cfg.get("logger") or {}
+    if "mode" in logger:
+        resolve(logger.mode)
+    for package in OPTIONAL_LOGGERS:
+        if package in logger.get("_target_", ""):
+            require(package)
