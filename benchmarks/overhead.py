@@ -79,9 +79,8 @@ def our_epoch(cfg: DictConfig) -> None:
     data, _, _ = prepare(cfg)
     loader = BlockLoader(data.train, batch_size=cfg.budget.batch_size, block=16)
     for x, y, size in loader:
-        for batch in zip(x.split(size), y.split(size), strict=True):
-            assert batch
-    assert len(loader) > 0
+        for batch_x, batch_y in zip(x.split(size), y.split(size), strict=True):
+            assert len(batch_x) == len(batch_y)
 
 
 def torchvision_epoch(root: Path) -> None:

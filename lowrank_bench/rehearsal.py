@@ -55,7 +55,7 @@ def _check_devices(cfg: DictConfig) -> None:
 def _check_logger(cfg: DictConfig) -> None:
     logger = cfg.get("logger") or {}
     if "mode" in logger:
-        resolve(logger.mode)
+        resolve(logger["mode"])
     for package in OPTIONAL_LOGGERS:
         if package in logger.get("_target_", ""):
             require(package)
