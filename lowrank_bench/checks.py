@@ -40,6 +40,10 @@ def check(cfg: DictConfig) -> None:
     for key, known in (("run", RUN), ("budget", BUDGET)):
         _known(cfg[key], f"{key}.", known)
         _whole(cfg[key], f"{key}.", known)
+    _positive_number("lr", cfg.lr)
+    _one_of("precision", cfg.precision, PRECISIONS)
+    if (lr := OmegaConf.select(cfg, "method.optimizer.lr")) is not None:
+        _positive_number("method.optimizer.lr", lr)
     for key in ("rank", "epochs"):
         _positive_int(key, cfg[key])
     for key in ("devices", "threads", "log_every", "eval_batch_size"):
@@ -57,8 +61,6 @@ def check(cfg: DictConfig) -> None:
         raise ConfigError(
             f"seed={_shown(cfg.seed)}: must be a whole number, 0 or more{_sweep('seed', cfg.seed)}"
         )
-    _positive_number("lr", cfg.lr)
-    _one_of("precision", cfg.precision, PRECISIONS)
     _one_of("budget.selection", cfg.budget.selection, SELECTIONS)
     _one_of("run.accelerator", cfg.run.accelerator, ACCELERATORS)
     for key in ("shuffle", "test_every_epoch"):

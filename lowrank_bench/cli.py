@@ -32,6 +32,8 @@ def _task(cfg: DictConfig) -> None:
             SESSION.train_deferred()
     except ConfigError as mistake:
         SESSION.mistake = mistake
+    except Exception as error:  # Hydra would keep it to itself in a sweep
+        SESSION.tally.lost(job.identity, error)
 
 
 def main() -> int:
@@ -69,7 +71,7 @@ def _check_choices(overrides: list[str]) -> None:
     for override in overrides:
         group, _, choice = override.partition("=")
         options = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
-        if group in NEEDED and (choice in ("", "null") or not choice.strip("'\"")[0].isalpha()):
+        if group in NEEDED and (choice in ("", "null") or not choice.strip("'\"")[:1].isalpha()):
             raise ConfigError(f"{override}: must be one of {', '.join(options)}")
 
 

@@ -48,7 +48,7 @@ def identify(cfg: DictConfig) -> Identity:
     except Exception as error:  # omegaconf raises a family of its own here
         raise ConfigError(" ".join(str(error).split())) from None
     control["data"] = {k: v for k, v in control["data"].items() if k not in EXECUTION_ONLY}
-    control["data"].get("reader", {}).pop("root", None)
+    (control["data"].get("reader") or {}).pop("root", None)
     name = {
         "method": method.pop("name", "unnamed"),
         "data": control["data"].get("name"),

@@ -54,12 +54,12 @@ def prepare(cfg: DictConfig) -> tuple[ImageData, nn.Module, Method]:
         raise ConfigError(f"method: {error}") from None
     model = method.apply(model, seed=cfg.seed)
     with torch.no_grad():
-        outputs = model(data.train.fetch(slice(0, 1))[0]).shape[-1]
+        outputs = model.eval()(data.train.fetch(slice(0, 1))[0]).shape[-1]
     if outputs != data.num_classes:
         raise ConfigError(
             f"model.num_classes={outputs}: {data.name} has {data.num_classes} classes"
         )
-    return data, model, method
+    return data, model.train(), method
 
 
 def run(cfg: DictConfig, record: RunRecord, folder: Path, tell: Tell, *, alone: bool) -> int:
@@ -76,17 +76,18 @@ def run(cfg: DictConfig, record: RunRecord, folder: Path, tell: Tell, *, alone: 
         _train(cfg, record, folder, UpdateBar() if alone else Progress(tell), loggers)
         record.status = "finished"
     except BaseException as error:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the record is yet to be written
         record.status = status_of(error)
         record.error = {"type": type(error).__name__, "message": str(error)}
         if record.status == "failed":
             logging.exception("the run failed")
-    for logger in loggers:
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the record is yet to be written
+    if _rank() == 0:
+        record.write(folder)
+    for logger in loggers:  # after the record, since an upload may take its time
         logger.close(record)
         if getattr(logger, "fell_back", False):
             tell(UNREACHABLE)
-    if _rank() == 0:
-        record.write(folder)
     return EXIT_CODES.get(record.status, 1)
 
 
@@ -161,6 +162,8 @@ def _train(
             ckpt_path=None if last is None else folder / LAST,
             weights_only=True,
         )
+        if not cost.cost:  # resumed from the very end: nothing was left to train
+            cost.on_train_end(trainer, task)
         if data.test is not None:
             test_loader = BlockLoader(data.test, batch_size=cfg.run.eval_batch_size, **share)
             test_selected(task, trainer, test_loader, checkpoints)

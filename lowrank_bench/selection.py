@@ -28,7 +28,10 @@ def test_selected(
     task.eval_names, task.evaluated = ["test"], {}
     trainer.test(task, loader, verbose=False)
     for logger in trainer.loggers:
-        logger.log_metrics({"epoch": epoch or 0, **task.evaluated}, step=task.update)
+        logger.log_metrics(
+            {"epoch": epoch or 0, **task.evaluated},
+            step=task.num_updates * (epoch or 0) // (trainer.max_epochs or 1),
+        )
 
 
 def read_back(record: RunRecord, folder: Path, checkpoints: Checkpoints) -> None:

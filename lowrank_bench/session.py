@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from lowrank_bench.identity import Identity, identify
 from lowrank_bench.isolate import Tell, isolated
 from lowrank_bench.loggers.keys import SYNC, UNREACHABLE, notice
 from lowrank_bench.record import RunRecord, write_atomically
-from lowrank_bench.store import Store, why_stale
+from lowrank_bench.store import MADE_WITH, Store, why_stale
 from lowrank_bench.tally import Tally
 
 
@@ -51,6 +52,12 @@ class Job:
         choices = OmegaConf.to_container(self.cfg.hydra.runtime.choices)
         assert isinstance(choices, dict)
         return {str(k): v for k, v in choices.items() if not str(k).startswith("hydra/")}
+
+    @property
+    def made_with(self) -> str:
+        """What a checkpoint must have been made with to be taken up."""
+        stamp = {package: environment.versions()[package] for package in environment.DECISIVE}
+        return json.dumps(stamp | {"data_checksum": self.data_checksum}, sort_keys=True)
 
     def new_record(self) -> RunRecord:
         """What is known of the run before it starts."""
@@ -164,8 +171,12 @@ class Session:
                 f"{why_stale(previous, job.data_checksum)}"
             )
             job.store.supersede(job.identity)
+        elif job.store.is_foreign(job.identity, job.made_with):
+            self.tally.say(f"{job.identity.label}: begun on other data or versions; trained afresh")
+            job.store.supersede(job.identity)
         folder = job.store.folder(job.identity)
         folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / MADE_WITH, job.made_with)
         (folder / "record.json").unlink(missing_ok=True)  # of a try that gave no result
         record = job.new_record()
         write_atomically(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(record.config)))
@@ -180,6 +191,7 @@ class Session:
             )
         except KeyboardInterrupt:
             self.tally.ends["interrupted"] += 1
+            record.status = "interrupted"  # for a run that was not given the time to say so
             raise
         finally:
             # Whatever happened, there is a record: the run's own, or else one written for it.

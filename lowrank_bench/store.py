@@ -11,6 +11,8 @@ from lowrank_bench.errors import ConfigError
 from lowrank_bench.identity import Identity
 from lowrank_bench.record import FILE, RunRecord
 
+MADE_WITH = "made_with.json"
+
 
 @dataclass(frozen=True)
 class Store:
@@ -59,6 +61,14 @@ class Store:
     def lock(self, identity: Identity) -> FileLock:
         """The right to train a fingerprint; a process that dies gives it back by dying."""
         return FileLock(self.root / ".locks" / f"{identity.fingerprint}.lock")
+
+    def is_foreign(self, identity: Identity, made_with: str) -> bool:
+        """Whether an unfinished run was begun with something else than `made_with` says."""
+        folder = self.folder(identity)
+        if not folder.exists():
+            return False
+        stamp = folder / MADE_WITH
+        return not stamp.exists() or stamp.read_text(encoding="utf-8") != made_with
 
     def supersede(self, identity: Identity) -> None:
         """Move a run aside that must be trained afresh; nothing finished is ever deleted."""

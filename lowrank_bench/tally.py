@@ -99,6 +99,12 @@ class Tally:
             first = (record.error["message"].splitlines() or [""])[0]
             self.say(f"    {record.error['type']}: {first}  ({folder})")
 
+    def lost(self, identity: Identity, error: Exception) -> None:
+        """A run that could not even be started or recorded: a full disk, say."""
+        self._done += 1
+        self.ends["failed"] += 1
+        self.say(f"{identity.label}: failed: {type(error).__name__}: {error}")
+
     def _line(self, record: RunRecord, end: str, took: str) -> None:
         metrics = record.metrics["selected"]
         accuracy = metrics["test_accuracy"]

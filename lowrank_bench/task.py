@@ -16,7 +16,7 @@ from lowrank_bench.errors import Diverged
 from lowrank_bench.method import Method
 from lowrank_bench.seeds import derive
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Tensor, Tensor, float | None], Tensor]
 
 
 class Classify(L.LightningModule):
@@ -93,11 +93,11 @@ class Classify(L.LightningModule):
         timed_alone = self.device.type == "cpu"
         started = block_started = perf_counter()
         losses, rates = [], []
-        for x, y, share in _batches(block, self.trainer.world_size):
+        for x, y, scale in _batches(block, self.trainer.world_size):
             for parameter in self._trained:  # here, so that gradients live on after the step
                 parameter.grad = None
-            loss = self._loss(self.model(x), y)
-            self.manual_backward(loss if share is None else loss * share)
+            loss = self._loss(self.model(x), y, scale)
+            self.manual_backward(loss)
             for hook in self._hooks:
                 hook.before_step(self.model, optimizer, self.update)
             rates.append(self.lr)
@@ -113,7 +113,7 @@ class Classify(L.LightningModule):
                 now = perf_counter()
                 self.step_seconds.append(now - started)
                 started = now
-        self._account(torch.stack(losses), rates)
+        self._account(self._mean_over_devices(torch.stack(losses)), rates)
         if not timed_alone:  # the check of the losses has waited for the device
             self.step_seconds.append((perf_counter() - block_started) / len(losses))
         now = perf_counter()
@@ -142,8 +142,7 @@ class Classify(L.LightningModule):
         return self.trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_epoch_end(self) -> None:
-        losses = torch.cat(self._epoch_losses).double().mean()
-        self.evaluated["train_loss"] = float(self._mean_over_devices(losses))
+        self.evaluated["train_loss"] = float(torch.cat(self._epoch_losses).cpu().double().mean())
         self.log_epoch(self.current_epoch + 1)
 
     def log_epoch(self, epoch: int) -> None:
@@ -161,6 +160,7 @@ class Classify(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.train_seconds = checkpoint["train_seconds"]
         self._unlogged = checkpoint["unlogged"]
+        self.update = checkpoint["global_step"]
 
     # Evaluation
 
@@ -175,8 +175,8 @@ class Classify(L.LightningModule):
         logits = self.model(x)
         loss = F.cross_entropy(logits, y, reduction="sum")
         correct = (logits.argmax(-1) == y).sum()
-        sums = torch.stack((loss.double(), correct.double(), torch.tensor(float(len(y)))))
-        self._sums[self.eval_names[dataloader_idx]] += sums.cpu()
+        sums = [float(loss), float(correct), float(len(y))]
+        self._sums[self.eval_names[dataloader_idx]] += torch.tensor(sums, dtype=torch.float64)
 
     def on_validation_epoch_end(self) -> None:
         for name, sums in self._sums.items():
@@ -202,19 +202,26 @@ def _penalised(model: nn.Module, method: Method) -> Loss:
     """Cross-entropy, plus the method's penalty if it has one."""
     penalty = method.penalty
     if penalty is None:
-        return F.cross_entropy
-    return lambda logits, y: F.cross_entropy(logits, y) + penalty(model)
+        return _cross_entropy
+    return lambda logits, y, scale: _cross_entropy(logits, y, scale) + penalty(model)
+
+
+def _cross_entropy(logits: Tensor, y: Tensor, scale: float | None) -> Tensor:
+    """The mean over a batch; with `scale`, this device's part of the mean over all devices."""
+    if scale is None:
+        return F.cross_entropy(logits, y)
+    return F.cross_entropy(logits, y, reduction="sum") * scale  # 0 for an empty part, not NaN
 
 
 def _batches(block: Block, world_size: int) -> Iterator[tuple[Tensor, Tensor, float | None]]:
-    """The batches of a block; with several devices, each with its share of the global mean.
+    """The batches of a block; with several devices, one and its scale.
 
-    Gradients are averaged over devices, so a device that holds n of a global batch of N
-    examples scales its mean by n * world_size / N.
+    Gradients are averaged over devices, so a sum over some of the N examples of a global batch
+    is scaled by world_size / N.
     """
     x, y, size = block
     if world_size > 1:
-        yield x, y, len(y) * world_size / size
+        yield x, y, world_size / size
         return
     for batch_x, batch_y in zip(x.split(size), y.split(size), strict=True):
         yield batch_x, batch_y, None

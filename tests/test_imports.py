@@ -15,7 +15,7 @@ FLOORS = (
     "method",
     "task callbacks data models loggers",
     "run selection store checks ending isolate",
-    "cli __main__ session tally mistakes report",
+    "cli __main__ session rehearsal tally mistakes report",
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 
@@ -70,7 +70,7 @@ def test_imports_run_down(file: str) -> None:
 def test_the_check_sees_imports() -> None:
     assert {"method", "task", "checks", "loggers"} <= parts_used(PACKAGE / "run.py")
     assert parts_used(PACKAGE / "environment.py") == {"__init__"}
-    assert "run" in parts_used(PACKAGE / "session.py")  # inside functions
+    assert "rehearsal" in parts_used(PACKAGE / "session.py")  # inside functions
 
 
 def test_the_report_reads_records_only() -> None:

@@ -56,7 +56,7 @@ def _by_role(reached: dict[str, bool], complaint: str) -> Receipt:
 def _sums(model: nn.Module) -> dict[str, tuple[float, float]]:
     """Two sums that tell whether a tensor changed, without keeping a copy of it."""
     return {
-        name: (float(p.double().sum()), float(p.double().square().sum()))
+        name: (float(p.cpu().double().sum()), float(p.cpu().double().square().sum()))
         for name, p in model.named_parameters()
         if p.requires_grad
     }
