@@ -11,7 +11,7 @@ PLUGINS = PACKAGE.parent / "hydra_plugins"
 # A module imports from its own floor and those below.
 FLOORS = (
     "__init__ errors names record seeds config_dir environment",
-    "layers inits optim schedules roles identity build",
+    "layers inits schedules roles identity build",
     "method",
     "task callbacks data models loggers",
     "run selection store checks ending isolate",
