@@ -6,8 +6,8 @@ import lightning as L
 class UnhurriedCallback(L.Callback):
     """Base of the bench's own callbacks.
 
-    Lightning enters a profiler's context for every callback at every one of these hooks, some
-    0.2 ms an update in all; it passes over an attribute that cannot be called.
+    Lightning enters a profiler's context for every callback at every one of these hooks, in every
+    update; it passes over an attribute that cannot be called.
     """
 
     on_before_backward = None  # type: ignore[assignment]
