@@ -1,8 +1,7 @@
 """The method: everything under the config node `method`, as slots."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
@@ -11,113 +10,155 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lowrank_bench.errors import ConfigError
+from lowrank_bench.events import Events
+from lowrank_bench.layers.layer import Layer
 from lowrank_bench.names import match
-from lowrank_bench.roles import role_of
+from lowrank_bench.optim.roles import check_cover, groups_by_role
 from lowrank_bench.seeds import derive
+from lowrank_bench.start import declared_by, start
 
-NamedParameters = Iterable[tuple[str, nn.Parameter]]
+Loss = Callable[[nn.Module], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
+class Slots:
     """All that one method may change; the rest of the config is the control.
 
-    A slot is a plain callable or object that torch already understands; an absent one is None
-    and adds no branch to a step, since what it would change is decided here, once.
+    A slot is a plain callable or object that torch already understands; an absent one is None.
+    The transform is called with the inner rule, the model, the names of the parameters that
+    train in the target layers, and the seed, and returns the optimizer that steps.
     """
 
     name: str
     targets: Sequence[str]  # globs over the names of nn.Linear layers
-    trainable: Sequence[str]  # globs over the parameter names that get gradients
-    optimizer: Callable[[NamedParameters], Optimizer]  # the inner rule
+    trainable: Sequence[str] | None  # globs over parameter names; None: what the adapter chose
+    optimizer: Callable[[list[dict[str, Any]]], Optimizer]  # the inner rule, over groups by role
     schedule: Callable[[Optimizer, int], LRScheduler]  # int: optimizer updates in all
+    head: str | None = None  # the output layer: trains whole where no adapter stands in it
     adapter: Callable[[nn.Module, Sequence[str]], nn.Module] | None = None
-    init: Callable[[nn.Module], None] | None = None
-    transform: Callable[[Optimizer, nn.Module], Optimizer] | None = None
-    penalty: Callable[[nn.Module], Tensor] | None = None  # a scalar added to the loss
-    hooks: Mapping[str, Any] = field(default_factory=dict)  # before_step, after_step, step_end
+    init: Callable[..., None] | None = None
+    transform: Callable[..., Optimizer] | None = None
+    penalty: Loss | None = None  # a scalar added to the loss
+    hooks: Mapping[str, Any] | None = field(default_factory=dict)  # see events.py
 
     def __post_init__(self) -> None:
         for slot in ("optimizer", "schedule"):
             if getattr(self, slot) is None:
                 raise ConfigError(f"method.{slot}=null: must be given")
 
-    def apply(self, model: nn.Module, *, seed: int = 0) -> nn.Module:
-        """Freeze all, replace the targets, start them, and unfreeze what trains.
 
+class Method:
+    """One method, ready to be applied to a model and to train it.
+
+    In this order: `apply`, `optimizer`, `schedule`, then for each update the loss plus
+    `penalty`, and `hooks` around the optimizer's step. `seed` decides all that the method draws.
+    """
+
+    def __init__(self, *, seed: int = 0, **slots: Any) -> None:
+        self.slots = Slots(**slots)
+        self.seed = seed
+        self.hooks = Events(self.slots.hooks or {})
+
+    @property
+    def name(self) -> str:
+        return self.slots.name
+
+    def apply(self, model: nn.Module, *, loss: Loss | None = None) -> nn.Module:
+        """Replace the targets, start them, freeze all else, and unfreeze what trains.
+
+        `loss` maps the model to its loss on a few training batches; inits that begin at the
+        gradient need it. Returns the adapted model, which may be `model` itself.
         Raises: ConfigError when a glob matches nothing, when the init is not made for the
         layers, or when a layer with a base no longer computes what its base did.
         """
+        slots = self.slots
         linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-        targets = match(self.targets, linears, key="method.targets")
-        if self.adapter is not None:
-            model = self.adapter(model, targets)
+        targets = match(slots.targets, linears, key="method.targets")
+        needs = self._needs(model, targets, loss)
+        own = {id(parameter) for parameter in model.parameters()}
+        if slots.adapter is not None:
+            model = slots.adapter(model, targets)
+        chosen = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
         model.requires_grad_(False)  # what the adapter added too
         for name in targets:
-            self._start(name, model.get_submodule(name), derive(seed, "init", name))
-        parameters = dict(model.named_parameters())
-        for name in match(self.trainable, parameters, key="method.trainable"):
-            parameters[name].requires_grad_(True)
+            layer = model.get_submodule(name)
+            start(name, layer, slots.init, derive(self.seed, "init", name), **needs[name])
+        self._unfreeze(model, targets, chosen)
         return model
 
-    def _start(self, name: str, layer: nn.Module, seed: int) -> None:
-        domain = getattr(layer, "domain", "dense")
-        if self.init is None:
-            if domain == "dense":
-                return  # as the model drew it
-            raise ConfigError(f"method.init=null: nothing would fill '{name}' ({domain})")
-        init = self.init.func if isinstance(self.init, partial) else self.init
-        domains = getattr(init, "domains", None)
-        if domains is not None and domain not in domains:
-            raise ConfigError(
-                f"method.init={init.__name__}: starts {' or '.join(domains)} layers, "
-                f"but '{name}' is {domain} ({type(layer).__name__})"
-            )
-        base = getattr(layer, "base", None)
-        before = base.weight.detach().clone() if base is not None else None
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(seed)
-            self.init(layer)
-        if before is not None:
-            _check_same_start(name, layer, before, init.__name__)
+    def _unfreeze(
+        self, model: nn.Module, targets: Sequence[str], chosen: Sequence[nn.Parameter]
+    ) -> None:
+        parameters = dict(model.named_parameters())
+        if self.slots.trainable is None:
+            for parameter in chosen:
+                parameter.requires_grad_(True)
+        else:
+            for name in match(self.slots.trainable, parameters, key="method.trainable"):
+                parameters[name].requires_grad_(True)
+        head = self.slots.head
+        if head is not None and (head not in targets or self.slots.adapter is None):
+            try:
+                model.get_submodule(head).requires_grad_(True)
+            except AttributeError:
+                raise ConfigError(f"method.head={head}: the model has no such module") from None
 
-    def build_optimizer(self, model: nn.Module) -> Optimizer:
-        """The inner rule over what trains, behind the transform if there is one."""
-        trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    def _needs(
+        self, model: nn.Module, targets: Sequence[str], loss: Loss | None
+    ) -> dict[str, dict[str, Any]]:
+        """What the init is called with beside the layer, by the name of the layer."""
+        init = self.slots.init
+        need = getattr(declared_by(init), "needs", None)
+        layers = {name: model.get_submodule(name) for name in targets}
+        if need == "dense":
+            return {name: {"dense": layer} for name, layer in layers.items()}
+        if need == "gradient":
+            if loss is None:
+                raise ConfigError(
+                    f"method.init={declared_by(init).__name__}: begins at the gradient, so "
+                    "apply() must be given `loss`"
+                )
+            weights: list[Any] = [layer.weight.requires_grad_(True) for layer in layers.values()]
+            with torch.enable_grad():
+                gradients = torch.autograd.grad(loss(model), weights)
+            return {
+                name: {"gradient": gradient}
+                for name, gradient in zip(layers, gradients, strict=True)
+            }
+        return {name: {} for name in targets}
+
+    def optimizer(self, model: nn.Module) -> Optimizer:
+        """The inner rule over what trains, one group a role, behind the transform if any.
+
+        Raises: ConfigError for a setting that the rule refuses, or when a trainable parameter
+        does not stand in exactly one group.
+        """
         try:
-            optimizer = self.optimizer(trained)
+            optimizer = self.slots.optimizer(groups_by_role(model))
         except (TypeError, ValueError) as error:
-            given = getattr(self.optimizer, "keywords", {})
+            given = getattr(self.slots.optimizer, "keywords", {})
             raise ConfigError(f"method.optimizer: {error} (given: {given})") from None
         check_cover(optimizer, model)
-        return optimizer if self.transform is None else self.transform(optimizer, model)
+        if self.slots.transform is None:
+            return optimizer
+        return self.slots.transform(optimizer, model, self._target_weights(model), self.seed)
 
+    def _target_weights(self, model: nn.Module) -> list[str]:
+        """Names of what trains in the target layers, whatever stands there by now."""
+        linear = nn.Linear | Layer
+        layers = {name: m for name, m in model.named_modules() if isinstance(m, linear)}
+        return [
+            parameter_name
+            for name in match(self.slots.targets, layers, key="method.targets")
+            for parameter_name, p in layers[name].named_parameters(prefix=name)
+            if p.requires_grad
+        ]
 
-def check_cover(optimizer: Optimizer, model: nn.Module) -> None:
-    """Every trainable parameter stands in exactly one group, and nothing else does."""
-    grouped = [id(p) for group in optimizer.param_groups for p in group["params"]]
-    strangers = set(grouped) - {id(p) for p in model.parameters()}
-    if strangers:
-        raise ConfigError(
-            f"method.optimizer: {len(strangers)} of its parameters are not the model's"
-        )
-    for name, parameter in model.named_parameters():
-        times = grouped.count(id(parameter))
-        if times != int(parameter.requires_grad):
-            raise ConfigError(
-                f"method.optimizer: '{name}' ({role_of(model, name)}) stands in {times} groups; "
-                f"a trainable parameter must stand in one, a frozen one in none"
-            )
+    def schedule(self, optimizer: Optimizer, num_updates: int) -> LRScheduler:
+        """The learning-rate curve over `num_updates`, by which the hooks plan too."""
+        self.hooks.plan(num_updates, self.seed)
+        return self.slots.schedule(optimizer, num_updates)
 
-
-@torch.no_grad()
-def _check_same_start(name: str, layer: nn.Module, before: Tensor, init: str) -> None:
-    weight = layer.effective_weight()  # type: ignore[operator]
-    drift = float((weight - before).abs().max())
-    scale = float(before.abs().max()) or 1.0
-    if not drift <= 1e-5 * scale:
-        raise ConfigError(
-            f"method.init={init}: '{name}' ({type(layer).__name__}) no longer computes what its "
-            f"base did; its weight moved by {drift:.2g} (largest entry {scale:.2g})"
-        )
-    layer.start_drift = drift  # type: ignore[assignment]  # for the receipt
+    def penalty(self, model: nn.Module) -> Tensor | float:
+        """What is added to the loss of an update; 0 for most methods."""
+        return 0.0 if self.slots.penalty is None else self.slots.penalty(model)

@@ -27,7 +27,7 @@ def try_all(cfgs: Sequence[DictConfig], tell: Tell) -> int:
             _check_devices(cfg)
             _check_logger(cfg)
             _, model, method = prepare(cfg)
-            method.schedule(method.build_optimizer(model), 1)
+            method.schedule(method.optimizer(model), 1000)
         except ConfigError as error:
             tell(str(error))
             return 0

@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.nn.functional as F
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -34,6 +35,7 @@ from lowrank_bench.roles import count_by_role
 from lowrank_bench.selection import read_back, test_selected
 from lowrank_bench.task import Classify
 
+START_BATCHES = 8  # what an init that begins at the gradient sees
 NOT_THE_NETWORKS = ("name", "targets", "head")  # what recipes read of the model's node
 
 
@@ -49,12 +51,13 @@ def prepare(cfg: DictConfig) -> tuple[ImageData, nn.Module, Method]:
     node: Any = OmegaConf.to_container(cfg.model, resolve=True)
     model = build({k: v for k, v in node.items() if k not in NOT_THE_NETWORKS}, "model")
     try:
-        method = Method(**build(cfg.method, "method"))
+        method = Method(seed=cfg.seed, **build(cfg.method, "method"))
     except TypeError as error:
         raise ConfigError(f"method: {error}") from None
-    model = method.apply(model, seed=cfg.seed)
+    x, y = data.train.fetch(slice(0, START_BATCHES * cfg.budget.batch_size))
+    model = method.apply(model, loss=lambda net: F.cross_entropy(net(x), y))
     with torch.no_grad():
-        outputs = model.eval()(data.train.fetch(slice(0, 1))[0]).shape[-1]
+        outputs = model.eval()(x[:1]).shape[-1]
     if outputs != data.num_classes:
         raise ConfigError(
             f"model.num_classes={outputs}: {data.name} has {data.num_classes} classes"
@@ -120,6 +123,7 @@ def _train(
         for name, split in watched.items()
         if split is not None
     }
+    receipts, cost = Receipts(model), Cost(folder / LAST)
     task = Classify(
         model,
         method,
@@ -127,9 +131,9 @@ def _train(
         seed=cfg.seed,
         eval_names=list(eval_loaders),
         log_every=cfg.run.log_every,
+        first_update=receipts.first_update,
     )
     checkpoints = Checkpoints(folder, keep_best=cfg.budget.selection != "last")
-    receipts, cost = Receipts(model), Cost(folder / LAST)
     loggers += _loggers(cfg, record, folder)
     trainer = L.Trainer(
         accelerator=cfg.run.accelerator,
@@ -163,14 +167,15 @@ def _train(
             weights_only=True,
         )
         if not cost.cost:  # resumed from the very end: nothing was left to train
+            receipts.on_train_end(trainer, task)
             cost.on_train_end(trainer, task)
         if data.test is not None:
             test_loader = BlockLoader(data.test, batch_size=cfg.run.eval_batch_size, **share)
             test_selected(task, trainer, test_loader, checkpoints)
     finally:
         record.receipts = receipts.receipts
-        record.cost |= cost.cost
-        record.cost_source |= cost.source
+        record.cost |= cost.cost | {"receipt_seconds": receipts.seconds}
+        record.cost_source |= cost.source | {"receipt_seconds": "measured"}
         if _rank() == 0:
             read_back(record, folder, checkpoints)
 

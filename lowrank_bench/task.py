@@ -46,6 +46,7 @@ class Classify(L.LightningModule):
         seed: int,
         eval_names: Sequence[str],
         log_every: int,
+        first_update: Callable[[nn.Module], None] | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -60,12 +61,12 @@ class Classify(L.LightningModule):
         self.train_seconds = 0.0  # free of evaluation
         self._unlogged: list[float] = []  # losses since the last point of the curve
         self.evaluated: dict[str, float] = {}
-        self._hooks = [hook for hook in method.hooks.values() if hook is not None]
+        self.first_update = first_update  # called with the model after update 0
         self._loss = _penalised(model, method)
         self._trained = [p for p in model.parameters() if p.requires_grad]
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.method.build_optimizer(self.model)
+        optimizer = self.method.optimizer(self.model)
         schedule = self.method.schedule(optimizer, self.num_updates)
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
@@ -90,6 +91,7 @@ class Classify(L.LightningModule):
     def training_step(self, block: Block, batch_idx: int) -> None:
         optimizer: Any = self.optimizers()  # one each, whatever Lightning's types allow
         schedule: Any = self.lr_schedulers()
+        hooks, bare = self.method.hooks, optimizer.optimizer
         timed_alone = self.device.type == "cpu"
         started = block_started = perf_counter()
         losses, rates = [], []
@@ -98,15 +100,14 @@ class Classify(L.LightningModule):
                 parameter.grad = None
             loss = self._loss(self.model(x), y, scale)
             self.manual_backward(loss)
-            for hook in self._hooks:
-                hook.before_step(self.model, optimizer, self.update)
+            hooks.before_step(self.model, bare, self.update)
             rates.append(self.lr)
             optimizer.step()
             schedule.step()
-            for hook in self._hooks:
-                hook.after_step(self.model, optimizer, self.update)
-            for hook in self._hooks:
-                hook.step_end(self.model, optimizer, self.update)
+            hooks.after_step(self.model, bare, self.update)
+            hooks.step_end(self.model, bare, self.update)
+            if self.update == 0 and self.first_update is not None:
+                self.first_update(self.model)
             self.update += 1
             losses.append(loss.detach())
             if timed_alone:
@@ -200,7 +201,7 @@ class Classify(L.LightningModule):
 
 def _penalised(model: nn.Module, method: Method) -> Loss:
     """Cross-entropy, plus the method's penalty if it has one."""
-    penalty = method.penalty
+    penalty = method.slots.penalty
     if penalty is None:
         return _cross_entropy
     return lambda logits, y, scale: _cross_entropy(logits, y, scale) + penalty(model)

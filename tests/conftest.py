@@ -57,12 +57,11 @@ def fit(composed: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., An
     `fit("method=lora", block=16, penalty=...)` takes overrides of the config, the updates in a
     block, and slots of the method to replace. It returns the task and the rows that it logged.
     """
-    from dataclasses import replace
-
     import lightning as L
 
     from lowrank_bench.data.loader import BlockLoader
     from lowrank_bench.loggers.jsonl import JsonlLogger, read_rows
+    from lowrank_bench.method import Method
     from lowrank_bench.run import prepare
     from lowrank_bench.task import Classify
 
@@ -83,7 +82,7 @@ def fit(composed: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., An
         )
         task = Classify(
             model,
-            replace(method, **slots),
+            Method(seed=method.seed, **(vars(method.slots) | slots)),
             num_updates=loader.num_batches * cfg.budget.epochs,
             seed=cfg.seed,
             eval_names=["val"],

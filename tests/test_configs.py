@@ -52,16 +52,19 @@ def test_each_recipe_composes_builds_applies_and_learns(composed: Compose, recip
     check(cfg)
     data, model, method = prepare(cfg)
     assert method.name == recipe
-    optimizer = method.build_optimizer(model)
-    schedule = method.schedule(optimizer, 2)
+    optimizer = method.optimizer(model)
+    schedule = method.schedule(optimizer, 4)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     batches = iter(BlockLoader(data.train, batch_size=64, shuffle=True))
-    for _ in range(2):
+    for update in range(4):
         x, y, _ = next(batches)
         optimizer.zero_grad()
-        F.cross_entropy(model(x), y).backward()
+        (F.cross_entropy(model(x), y) + method.penalty(model)).backward()
+        method.hooks.before_step(model, optimizer, update)
         optimizer.step()
         schedule.step()
+        method.hooks.after_step(model, optimizer, update)
+        method.hooks.step_end(model, optimizer, update)
     for name, parameter in model.named_parameters():
         assert parameter.isfinite().all(), name
         assert torch.equal(parameter, before[name]) is not parameter.requires_grad, name

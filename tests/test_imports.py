@@ -10,10 +10,10 @@ PLUGINS = PACKAGE.parent / "hydra_plugins"
 
 # A module imports from its own floor and those below.
 FLOORS = (
-    "__init__ errors names record seeds config_dir environment",
-    "layers inits schedules roles identity build",
-    "method",
-    "task callbacks data models loggers",
+    "__init__ errors names record receipt seeds config_dir environment",
+    "layers inits optim schedules spans roles identity build",
+    "method events start",
+    "task callbacks hooks data models loggers",
     "run selection store checks ending isolate",
     "cli __main__ session rehearsal tally mistakes report",
 )

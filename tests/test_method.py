@@ -14,7 +14,8 @@ from lowrank_bench.inits.rank_uniform import rank_uniform
 from lowrank_bench.inits.zero_b import zero_b
 from lowrank_bench.layers.factorised import FactorisedLinear
 from lowrank_bench.layers.lora import LoRALinear
-from lowrank_bench.method import Method, check_cover
+from lowrank_bench.method import Method
+from lowrank_bench.optim.roles import check_cover
 
 NAMES = ["first", "second", "head"]
 FACTORISED = {"adapter": partial(FactorisedLinear.adapt, rank=2), "init": rank_uniform}
@@ -49,7 +50,7 @@ def trainable(model: nn.Module) -> set[str]:
 def start_of(*targets: str, seed: int = 0, **slots: Any) -> dict[str, Tensor]:
     """The starting factors of a network whose own draws are always the same."""
     torch.manual_seed(0)
-    model = method(targets=list(targets), **slots).apply(Net(), seed=seed)
+    model = method(targets=list(targets), seed=seed, **slots).apply(Net())
     return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
@@ -125,7 +126,7 @@ def test_the_start_neither_reads_nor_moves_the_global_generator() -> None:
         model = Net()
         torch.manual_seed(seed)
         before = torch.get_rng_state()
-        models.append(method(**FACTORISED).apply(model, seed=0))
+        models.append(method(**FACTORISED).apply(model))
         assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(models[0].head.A, models[1].head.A)
 
@@ -171,30 +172,30 @@ def test_an_adapted_model_computes_exactly_what_its_base_did() -> None:
 
 
 def test_the_optimizer_gets_what_trains_by_name_and_nothing_else() -> None:
-    seen: list[str] = []
+    seen: list[tuple[str, str]] = []
 
-    def remembers(named: Any) -> Optimizer:
-        named = list(named)
-        seen.extend(name for name, _ in named)
-        return SGD((parameter for _, parameter in named), lr=0.1)
+    def remembers(groups: Any) -> Optimizer:
+        seen.extend((group["role"], name) for group in groups for name, _ in group["params"])
+        return SGD(groups, lr=0.1)
 
     toy = method(targets=["first"], trainable=["*.A", "*.B"], optimizer=remembers, **LORA)
-    toy.build_optimizer(toy.apply(Net()))
-    assert seen == ["first.A", "first.B"]
+    toy.optimizer(toy.apply(Net()))
+    assert seen == [("lora_A", "first.A"), ("lora_B", "first.B")]
 
 
 def test_torch_optimizers_take_what_trains() -> None:
     toy = method(**FACTORISED)
     model = toy.apply(Net())
-    [group] = toy.build_optimizer(model).param_groups
-    assert len(group["params"]) == len(list(model.parameters()))
+    groups = toy.optimizer(model).param_groups
+    assert {group["role"] for group in groups} == {"factor_A", "factor_B", "bias", "dense"}
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
 
 
 def grouped(*names: str) -> Callable[[Any], Optimizer]:
     """One group for each set of space-separated names."""
 
-    def build(named: Any) -> Optimizer:
-        parameters = dict(named)
+    def build(by_role: Any) -> Optimizer:
+        parameters = dict(pair for group in by_role for pair in group["params"])
         groups = [{"params": [parameters[name] for name in group.split()]} for group in names]
         optimizer = SGD(groups[:1], lr=0.1)
         optimizer.param_groups += [optimizer.param_groups[0] | group for group in groups[1:]]
@@ -216,13 +217,13 @@ def test_every_trainable_parameter_must_stand_in_exactly_one_group(
 ) -> None:
     toy = method(trainable=["head.*"], optimizer=grouped(*groups))
     with pytest.raises(ConfigError) as error:
-        toy.build_optimizer(toy.apply(Net()))
+        toy.optimizer(toy.apply(Net()))
     assert str(error.value).startswith(f"method.optimizer: {complaint}")
 
 
 def test_groups_that_share_out_the_trainable_parameters_are_accepted() -> None:
     toy = method(trainable=["head.*"], optimizer=grouped("head.bias", "head.weight"))
-    assert len(toy.build_optimizer(toy.apply(Net())).param_groups) == 2
+    assert len(toy.optimizer(toy.apply(Net())).param_groups) == 2
 
 
 def test_a_frozen_parameter_in_a_group_is_refused() -> None:
@@ -242,13 +243,15 @@ def test_the_transform_stands_around_the_inner_rule() -> None:
     given: list[Any] = []
     outer = SGD([nn.Parameter(torch.ones(1))], lr=0.5)
 
-    def wraps(optimizer: Optimizer, model: nn.Module) -> Optimizer:
-        given.extend((optimizer, model))
+    def wraps(optimizer: Optimizer, *rest: Any) -> Optimizer:
+        given.extend((optimizer, *rest))
         return outer
 
-    toy = method(transform=wraps)
+    toy = method(transform=wraps, targets=["first", "head"], seed=7)
     model = toy.apply(Net())
-    assert toy.build_optimizer(model) is outer
-    inner, adapted = given
+    assert toy.optimizer(model) is outer
+    inner, adapted, names, seed = given
     assert adapted is model
+    assert names == ["first.weight", "first.bias", "head.weight", "head.bias"]
+    assert seed == 7
     assert inner.param_groups[0]["lr"] == 0.1

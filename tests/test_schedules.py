@@ -29,17 +29,17 @@ def rates(schedule: Schedule, num_updates: int, lr: float = 1.0, **options: floa
 
 
 def test_constant_is_constant() -> None:
-    assert rates(constant, 5, lr=0.3, warmup_fraction=0) == [0.3] * 6
+    assert rates(constant, 5, lr=0.3, warmup=0) == [0.3] * 6
 
 
 def test_constant_warms_up_in_equal_steps() -> None:
     expected = [0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1]
-    assert rates(constant, 8, warmup_fraction=0.5) == expected
+    assert rates(constant, 8, warmup=0.5) == expected
 
 
 def test_cosine_has_the_values_computed_by_hand() -> None:
     # 2 of 10 updates warm up; then p = 0, 1/8, ... and lr = 0.2 + 0.8 (1 + cos(pi p)) / 2
-    found = rates(cosine, 10, warmup_fraction=0.2, min_ratio=0.2)
+    found = rates(cosine, 10, warmup=0.2, min_ratio=0.2)
     falling = [0.2 + 0.4 * (1 + cos(pi * eighths / 8)) for eighths in range(9)]
     assert found == pytest.approx([0.5, 1.0, *falling])
     assert found[6] == pytest.approx(0.6)  # half-way, cos = 0
@@ -47,7 +47,7 @@ def test_cosine_has_the_values_computed_by_hand() -> None:
 
 def test_cosine_ends_at_its_ratio_and_stays_there() -> None:
     inner = optimizer(2.0)
-    scheduler = cosine(inner, 10, warmup_fraction=0.1, min_ratio=0.05)
+    scheduler = cosine(inner, 10, warmup=0.1, min_ratio=0.05)
     for _ in range(10):
         inner.step()
         scheduler.step()
@@ -59,7 +59,7 @@ def test_cosine_ends_at_its_ratio_and_stays_there() -> None:
 
 
 def test_cosine_without_warm_up_starts_at_the_full_rate() -> None:
-    assert rates(cosine, 10, lr=0.3, warmup_fraction=0, min_ratio=0)[0] == 0.3
+    assert rates(cosine, 10, lr=0.3, warmup=0, min_ratio=0)[0] == 0.3
 
 
 SCHEDULES = [
@@ -71,7 +71,7 @@ SCHEDULES = [
 @pytest.mark.parametrize(("schedule", "options"), SCHEDULES)
 def test_the_first_update_of_a_warm_up_moves(schedule: Schedule, options: dict[str, float]) -> None:
     inner = optimizer(1.0)
-    schedule(inner, 1000, warmup_fraction=0.1, **options)
+    schedule(inner, 1000, warmup=0.1, **options)
     [parameter] = inner.param_groups[0]["params"]
     parameter.grad = torch.ones(1)
     inner.step()
@@ -80,14 +80,14 @@ def test_the_first_update_of_a_warm_up_moves(schedule: Schedule, options: dict[s
 
 @pytest.mark.parametrize(("schedule", "options"), SCHEDULES)
 def test_the_warm_up_reaches_the_full_rate(schedule: Schedule, options: dict[str, float]) -> None:
-    found = rates(schedule, 20, warmup_fraction=0.25, **options)
+    found = rates(schedule, 20, warmup=0.25, **options)
     assert found[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
 
 
 @pytest.mark.parametrize(("schedule", "options"), SCHEDULES)
 def test_ratios_between_groups_survive(schedule: Schedule, options: dict[str, float]) -> None:
     inner = optimizer(0.01, 0.16)
-    scheduler = schedule(inner, 12, warmup_fraction=0.25, **options)
+    scheduler = schedule(inner, 12, warmup=0.25, **options)
     seen = set()
     for _ in range(12):
         first, second = (group["lr"] for group in inner.param_groups)
@@ -103,11 +103,11 @@ def test_ratios_between_groups_survive(schedule: Schedule, options: dict[str, fl
 def test_a_warm_up_that_is_no_share_of_the_updates_is_refused(
     schedule: Schedule, options: dict[str, float], fraction: Any
 ) -> None:
-    with pytest.raises(ConfigError, match=rf"method\.schedule\.warmup_fraction={fraction}: "):
-        schedule(optimizer(1.0), 10, warmup_fraction=fraction, **options)
+    with pytest.raises(ConfigError, match=rf"method\.schedule\.warmup={fraction}: "):
+        schedule(optimizer(1.0), 10, warmup=fraction, **options)
 
 
 @pytest.mark.parametrize("ratio", [-0.1, 1.1, float("nan"), "much", None])
 def test_a_final_ratio_outside_its_range_is_refused(ratio: Any) -> None:
     with pytest.raises(ConfigError, match=rf"method\.schedule\.min_ratio={ratio}: "):
-        cosine(optimizer(1.0), 10, warmup_fraction=0, min_ratio=ratio)
+        cosine(optimizer(1.0), 10, warmup=0, min_ratio=ratio)

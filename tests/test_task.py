@@ -139,7 +139,7 @@ class Breaks:
 
 def test_the_transform_moves_the_weights_as_it_says(fit: Fit) -> None:
     options = ("method=full", "method/optimizer=sgd", "epochs=1")
-    doubled, _ = fit(*options, "lr=0.05", transform=lambda inner, model: Doubling(inner))
+    doubled, _ = fit(*options, "lr=0.05", transform=lambda inner, *_: Doubling(inner))
     plain, _ = fit(*options, "lr=0.1")
     for ours, theirs in zip(doubled.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
@@ -147,7 +147,7 @@ def test_the_transform_moves_the_weights_as_it_says(fit: Fit) -> None:
 
 def test_the_schedule_moves_the_rate_of_the_inner_rule(fit: Fit) -> None:
     options = ("method=full", "method/optimizer=sgd", "method/schedule=cosine", "epochs=1")
-    doubled, rows = fit(*options, "lr=0.1", transform=lambda inner, model: Doubling(inner))
+    doubled, rows = fit(*options, "lr=0.1", transform=lambda inner, *_: Doubling(inner))
     assert doubled.trainer.optimizers[0].inner.param_groups[0]["lr"] == pytest.approx(0.01)
     assert rows[-1]["lr"] == pytest.approx(0.01)
 

@@ -1,16 +1,15 @@
 """A linear map whose weight *is* a product of two factors."""
 
-from collections.abc import Sequence
 from typing import ClassVar, Self
 
 import torch.nn.functional as F
 from torch import Tensor, empty, nn
 
+from lowrank_bench.layers.layer import Layer
 from lowrank_bench.layers.rank import check_rank
-from lowrank_bench.layers.swap import swap
 
 
-class FactorisedLinear(nn.Module):
+class FactorisedLinear(Layer):
     """y = (x A^T) B^T + b, that is W = B A.
 
     x (..., i), A (r, i), B (o, r), b (o), y (..., o). Nothing is frozen and there is no base
@@ -46,15 +45,6 @@ class FactorisedLinear(nn.Module):
         return f"{self.in_features}, {self.out_features}, rank={self.rank}"
 
     @classmethod
-    def adapt(cls, model: nn.Module, names: Sequence[str], *, rank: int) -> nn.Module:
-        """Replace the named nn.Linear layers of `model`."""
-        for name in names:
-            swap(model, name, cls.replacing(model.get_submodule(name), rank))
-        return model
-
-    @classmethod
-    def replacing(cls, linear: nn.Module, rank: int) -> Self:
+    def replacing(cls, linear: nn.Linear, rank: int) -> Self:
         """A layer of the same shape; nothing of the dense weight survives."""
-        assert isinstance(linear, nn.Linear)
-        layer = cls(linear.in_features, linear.out_features, rank, linear.bias is not None)
-        return layer.to(device=linear.weight.device, dtype=linear.weight.dtype)
+        return cls(linear.in_features, linear.out_features, rank, linear.bias is not None)

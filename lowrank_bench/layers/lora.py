@@ -1,6 +1,6 @@
 """A frozen linear layer with a low-rank correction beside it."""
 
-from collections.abc import Sequence
+from math import sqrt
 from typing import ClassVar
 
 import torch
@@ -8,17 +8,18 @@ import torch.nn.functional as F
 from torch import Tensor, empty, nn
 
 from lowrank_bench.errors import ConfigError
+from lowrank_bench.layers.adapter import Adapter
 from lowrank_bench.layers.rank import check_rank
-from lowrank_bench.layers.swap import swap
 
 
-class LoRALinear(nn.Module):
-    """y = x W0^T + b + s (drop(x) A^T) B^T, with s = alpha / r.
+class LoRALinear(Adapter):
+    """y = x W0^T + b + s (drop(x) A^T) B^T, with s = alpha / r, or alpha / sqrt(r).
 
     x (..., i), W0 (o, i), A (r, i), B (o, r), y (..., o). W0 and b stay in `base`; the
     factors start empty until an init fills them. The forward never forms W0 + s B A.
 
-    Source: Hu 2021, eq. 3 and section 4.1, arXiv 2106.09685.
+    Source: Hu 2021, eq. 3 and section 4.1, arXiv 2106.09685; with `rank_stabilized`, the scale
+    of Kalajdzievski 2023, theorem 3.2, arXiv 2312.03732.
     Differs: no merging inside train() and eval(); `merge_` is called by who wants it.
     Raises: ConfigError for a rank that is not a positive integer or a dropout outside [0, 1).
     """
@@ -26,13 +27,20 @@ class LoRALinear(nn.Module):
     domain = "adapter"
     roles: ClassVar = {"A": "lora_A", "B": "lora_B"}
 
-    def __init__(self, base: nn.Linear, rank: int, alpha: float, dropout: float) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        base: nn.Linear,
+        rank: int,
+        alpha: float,
+        dropout: float,
+        rank_stabilized: bool = False,
+    ) -> None:
+        super().__init__(base)
         check_rank(rank, "method.adapter.rank")
         if not 0 <= dropout < 1:
             raise ConfigError(f"method.adapter.dropout={dropout}: must lie in [0, 1)")
-        self.base = base
-        self.rank, self.alpha, self.scale = rank, alpha, alpha / rank
+        self.rank, self.alpha = rank, alpha
+        self.scale = alpha / (sqrt(rank) if rank_stabilized else rank)
         self.A = nn.Parameter(empty(rank, base.in_features))  # (r, i)
         self.B = nn.Parameter(empty(base.out_features, rank))  # (o, r)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
@@ -47,26 +55,7 @@ class LoRALinear(nn.Module):
 
     @torch.no_grad()
     def reset_(self) -> None:
-        """Back to a correction of zero around the present base."""
         self.B.zero_()
 
-    @torch.no_grad()
-    def merge_(self) -> None:
-        """W0 <- W0 + s B A, then a correction of zero."""
-        self.base.weight.copy_(self.effective_weight())
-        self.reset_()
-
     def extra_repr(self) -> str:
-        return f"rank={self.rank}, alpha={self.alpha:g}"
-
-    @classmethod
-    def adapt(
-        cls, model: nn.Module, names: Sequence[str], *, rank: int, alpha: float, dropout: float
-    ) -> nn.Module:
-        """Put the layer around the named nn.Linear layers of `model`."""
-        for name in names:
-            base = model.get_submodule(name)
-            assert isinstance(base, nn.Linear)
-            layer = cls(base, rank, alpha, dropout)
-            swap(model, name, layer.to(device=base.weight.device, dtype=base.weight.dtype))
-        return model
+        return f"rank={self.rank}, alpha={self.alpha:g}, scale={self.scale:g}"

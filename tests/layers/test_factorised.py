@@ -113,5 +113,6 @@ def test_adapt_replaces_the_named_layers_and_no_other() -> None:
 
 
 def test_a_replacement_keeps_the_type_of_the_weight_that_it_replaces() -> None:
-    layer = FactorisedLinear.replacing(nn.Linear(4, 5).to(torch.bfloat16), 2)
+    model = nn.Sequential(nn.Linear(4, 5).to(torch.bfloat16))
+    layer = FactorisedLinear.adapt(model, ["0"], rank=2)
     assert {p.dtype for p in layer.parameters()} == {torch.bfloat16}

@@ -1,0 +1,55 @@
+"""Receipts of how the layers of a model start."""
+
+from collections.abc import Mapping
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+
+from lowrank_bench.layers.layer import Layer
+from lowrank_bench.receipt import Receipt, receipt
+
+
+@torch.no_grad()
+def dense_weights(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the weight (o, i) of each linear layer, whatever it is made of."""
+    found, inside = {}, ""
+    for name, layer in model.named_modules():
+        if inside and name.startswith(inside):
+            continue
+        if isinstance(layer, Layer):
+            inside = f"{name}."
+            if layer.mergeable:
+                found[name] = layer.effective_weight().clone()
+        elif isinstance(layer, nn.Linear):
+            found[name] = layer.weight.clone()
+    return found
+
+
+@torch.no_grad()
+def start_receipts(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Receipt]:
+    """What can be said of a model before its first update.
+
+    - `start_equals_base`: how far the output of a layer with a base lies from that base's, as a
+      part of the largest; the largest over the layers. A failed one never gets this far.
+    - `start_std_ratio`: std(W) / (1/sqrt(3i)) by layer, 1 for nn.Linear's own draw.
+    - `scale`: s of the adapters.
+    - `above_break_even`: layers whose rank exceeds o i / (o + i), larger than dense.
+    """
+    layers = dict(model.named_modules())
+    ratios = {n: float(w.double().std()) * sqrt(3 * w.shape[1]) for n, w in weights.items()}
+    above = []
+    for name, weight in weights.items():
+        rank = getattr(layers[name], "rank", None)
+        if isinstance(rank, int) and rank > weight.numel() / sum(weight.shape):
+            above.append(name)
+    receipts = {
+        "start_std_ratio": receipt(None, ratios, "of nn.Linear's own"),
+        "above_break_even": receipt(None, above, "layers larger than dense"),
+    }
+    adapted = {name: m for name, m in layers.items() if isinstance(m, Layer)}
+    if scales := {name: m.scale for name, m in adapted.items() if hasattr(m, "scale")}:
+        receipts["scale"] = receipt(None, scales, "alpha / r")
+    if drifts := [m.start_drift for m in adapted.values() if m.start_drift is not None]:
+        receipts["start_equals_base"] = receipt(True, max(drifts))
+    return receipts
