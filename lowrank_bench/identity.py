@@ -54,7 +54,7 @@ def identify(cfg: DictConfig) -> Identity:
         "data": control["data"].get("name"),
         "model": control["model"].get("name"),
         "base": control["base"].get("name"),
-        "rank": _first(method, "rank"),
+        "rank": next(filter(None, (_first(method, key) for key in ("rank", "dimension"))), None),
         "lr": _first(method.get("optimizer", {}), "lr"),
     }
     return Identity(

@@ -31,7 +31,7 @@ class Slots:
 
     name: str
     targets: Sequence[str]  # globs over the names of nn.Linear layers
-    trainable: Sequence[str] | None  # globs over parameter names; None: what the adapter chose
+    trainable: Sequence[str] | None  # globs over parameter names; None: what the adapter adds
     optimizer: Callable[[list[dict[str, Any]]], Optimizer]  # the inner rule, over groups by role
     schedule: Callable[[Optimizer, int], LRScheduler]  # int: optimizer updates in all
     head: str | None = None  # the output layer: trains whole where no adapter stands in it

@@ -30,7 +30,9 @@ RUNS = pl.Schema(
     | {"step_time_s_median": pl.Float64, "step_time_s_p95": pl.Float64}
     | {"num_failed_receipts": pl.Int64, "written": pl.Float64}
 )
-RECEIPTS = pl.Schema({"run": pl.Int64, "receipt": pl.String, "value": pl.String, "note": pl.String})
+RECEIPTS = pl.Schema(
+    {"run": pl.Int64, "ok": pl.Boolean} | dict.fromkeys(("receipt", "value", "note"), pl.String)
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Loaded:
     records: list[RunRecord]
     runs: pl.DataFrame
     curves: pl.DataFrame
-    failed_receipts: pl.DataFrame
+    receipts: pl.DataFrame  # `ok` is null where a receipt only informs
     notes: list[str]  # what was left out, one line each
 
 
@@ -57,14 +59,14 @@ def gather(paths: Sequence[Path]) -> Loaded:
         try:
             record = RunRecord.read(path)
             row = _row(record, path) | {"run": len(records)}
-            failed = _failed_receipts(record, len(records))
+            found = _receipts(record, len(records))
         except (ValueError, AttributeError, TypeError, OSError) as error:
             reason = str(error).removeprefix(f"{path}: ")
             notes.append(f"skipped {path}: {' '.join(reason.split())}")
             continue
         records.append(record)
-        rows.append(row | {"num_failed_receipts": len(failed)})
-        receipts += failed
+        rows.append(row | {"num_failed_receipts": sum(r["ok"] is False for r in found)})
+        receipts += found
     if not records:
         raise ConfigError(f"no record could be read; {notes[0]} ({len(notes)} corrupt in all)")
 
@@ -77,7 +79,7 @@ def gather(paths: Sequence[Path]) -> Loaded:
         records=records,
         runs=kept,
         curves=read_curves(folders),
-        failed_receipts=pl.DataFrame(receipts, schema=RECEIPTS, strict=False).join(
+        receipts=pl.DataFrame(receipts, schema=RECEIPTS, strict=False).join(
             kept.select("run"), on="run", how="semi"
         ),
         notes=notes,
@@ -139,20 +141,33 @@ def _device(env: dict[str, Any]) -> str:
     return json.dumps(said, default=str)
 
 
-def _failed_receipts(record: RunRecord, run: int) -> list[dict[str, Any]]:
+def _receipts(record: RunRecord, run: int) -> list[dict[str, Any]]:
     return [
-        {"run": run, "receipt": name, "value": _short(receipt.get("value"))}
-        | {"note": receipt.get("note")}
+        {"run": run, "ok": receipt.get("ok"), "receipt": name, "note": receipt.get("note")}
+        | {"value": _short(receipt.get("value"))}
         for name, receipt in (record.receipts or {}).items()
-        if receipt.get("ok") is False
     ]
 
 
 def _short(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
+    """A receipt's value in a few words; of many numbers, one a layer, their range."""
+    if isinstance(value, dict) and value and all(_is_number(item) for item in value.values()):
+        low, high = min(value.values()), max(value.values())
+        text = f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+        text += f" ({len(value)})" if len(value) > 1 else ""
+    elif isinstance(value, dict) and all(isinstance(item, bool) for item in value.values()):
+        text = ", ".join(name if item else f"not {name}" for name, item in value.items())
+    elif isinstance(value, list):
+        text = ", ".join(map(str, value)) or "none"
+    elif value is None or isinstance(value, str):
         return value
-    text = f"{value:.4g}" if isinstance(value, float) else json.dumps(value, default=str)
+    else:
+        text = f"{value:.4g}" if isinstance(value, float) else json.dumps(value, default=str)
     return text if len(text) <= 120 else text[:119] + "…"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _once(runs: pl.DataFrame) -> pl.DataFrame:

@@ -52,6 +52,7 @@ def render(
         drawn=drawn,
         findings=findings,
         grouped=grouped_receipts,
+        all_receipts=all_receipts,
         listed=listed_runs,
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         rules=selection_rules,
@@ -95,6 +96,20 @@ def grouped_receipts(section: Section) -> list[dict[str, Any]]:
     return (
         section.failed_receipts.group_by("label", "receipt", "note", maintain_order=True)
         .agg(pl.col("seed").sort().cast(pl.String).str.join(", "), pl.col("value").first())
+        .to_dicts()
+    )
+
+
+def all_receipts(section: Section) -> list[dict[str, Any]]:
+    """Every receipt once a configuration: in how many of its runs it held, and one value."""
+    return (
+        section.receipts.group_by("label", "receipt", maintain_order=True)
+        .agg(
+            pl.col("ok").sum().alias("held"),
+            pl.col("ok").is_not_null().sum().alias("checked"),
+            pl.col("value", "note").sort_by("ok", nulls_last=True).first(),
+        )
+        .sort("label", maintain_order=True)
         .to_dicts()
     )
 

@@ -27,7 +27,7 @@ class Section:
     control: dict[str, str]
     differing: list[str]  # names of the settings in which the controls differ
     runs: pl.DataFrame
-    failed_receipts: pl.DataFrame
+    receipts: pl.DataFrame
     metric: Metric | None
     table: pl.DataFrame  # one row a configuration, the best first
     curve_metric: Metric | None
@@ -37,6 +37,10 @@ class Section:
     def shown(self) -> pl.DataFrame:
         """The configurations in the charts: measured, at their chosen learning rate."""
         return self.table.filter(pl.col("chosen") & (pl.col("n") > 0))
+
+    @property
+    def failed_receipts(self) -> pl.DataFrame:
+        return self.receipts.filter(pl.col("ok").not_())
 
     @property
     def num_epochs(self) -> int | None:
@@ -68,9 +72,7 @@ def sections(loaded: Loaded) -> list[Section]:
                 control=controls[i],
                 differing=differing,
                 runs=runs,
-                failed_receipts=loaded.failed_receipts.join(
-                    runs.select("run", "label", "seed"), on="run"
-                ),
+                receipts=loaded.receipts.join(runs.select("run", "label", "seed"), on="run"),
                 metric=metric,
                 table=aggregate.configurations(runs, metric),
                 curve_metric=followed,

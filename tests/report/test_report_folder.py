@@ -40,7 +40,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
             accuracy = 0.7 + 0.02 * rank**0.5 + 0.005 * seed
             write(root, method="lowrank", rank=rank, seed=seed, accuracy=accuracy)
     write(root, method="lowrank", rank=64, seed=2, accuracy=None, status="diverged")
-    receipts = {"moved": {"ok": False, "value": 0.0, "note": "role lora_B stood still"}}
+    receipts = {
+        "moved": {"ok": False, "value": 0.0, "note": "role lora_B stood still"},
+        "merges": {"ok": True, "value": {"a": 1e-7, "b": 0.25}, "note": ""},
+        "scale": {"ok": None, "value": 2.0, "note": "alpha / r"},
+    }
     write(root, method=EVIL, rank=2, accuracy=0.5, receipts=receipts)
     other = {"data": {"name": EVIL}, "budget": {"epochs": 2}}
     error = {"type": "RuntimeError", "message": EVIL}
@@ -110,6 +114,14 @@ def test_diverged_runs_and_failed_receipts_are_visible(page: Path) -> None:
     assert "lowrank r64 (1 of 3 diverged)" in text
     assert "×1" in text
     assert "role lora_B stood still" in text
+
+
+def test_every_receipt_is_listed_with_whether_it_held(page: Path) -> None:
+    text = page.read_text()
+    assert "Receipts: 2 checks that the methods really acted" in text
+    assert '<span class="red">0 of 1</span>' in text  # moved
+    assert "1e-07 to 0.25 (2)" in text  # merges, over the layers
+    assert '<span class="quiet">informs</span>' in text  # scale
 
 
 def test_figures_of_an_earlier_report_do_not_stay(write_run: Write, tmp_path: Path) -> None:
