@@ -17,6 +17,7 @@ COSTS = [
     "gradient_bytes",
     "optimizer_state_bytes",
     "checkpoint_bytes",
+    "receipt_seconds",
 ]
 SECTIONS = [
     "schema",

@@ -38,7 +38,7 @@ def test_every_recipe_trains_in_one_sweep_and_every_receipt_holds(bench, here) -
 def test_every_recipe_killed_in_its_second_epoch_ends_bit_for_bit_like_one_that_was_not(
     bench, here, env, recipes, cadence
 ) -> None:
-    """Epochs have 20 updates; the checkpoint lies after 20, a refresh, restart or mask around it."""
+    """An epoch has 20 updates; a refresh, restart or mask lies on both sides of the checkpoint."""
     strikes = ("--config-dir", str(Path(__file__).parent / "strikes"))
     line = (
         *("-m", *strikes, f"method={','.join(recipes)}", "data=digits", "epochs=3"),

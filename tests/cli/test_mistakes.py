@@ -79,7 +79,7 @@ BEFORE_TRAINING = {
     "method=lora method/init=rank_uniform": ("method.init=rank_uniform:", "adapter"),
     "method.optimizer.lr=-1": ("method.optimizer",),
     "method.optimizer.betas=[2,3]": ("method.optimizer",),
-    "method/schedule=cosine method.schedule.warmup_fraction=2": ("warmup_fraction=2",),
+    "method/schedule=cosine method.schedule.warmup=-1": ("warmup=-1",),
     "method.schedule=null": ("method.schedule",),
     "model.num_classes=3": ("num_classes=3",),
     "data.val_size=5000": ("data.val_size=5000:", "1796"),
