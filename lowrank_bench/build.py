@@ -1,6 +1,10 @@
 """The one door from config to objects."""
 
 import inspect
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -8,7 +12,9 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lowrank_bench.errors import ConfigError
-from lowrank_bench.names import hint
+from lowrank_bench.names import hint, nearest
+
+EXTRAS = ("peft",)  # packages that targets may come from, by the extra that installs them
 
 
 def build(node: DictConfig | dict[str, Any], key: str) -> Any:
@@ -32,14 +38,19 @@ def _check(content: Any, key: str) -> None:
     """Hydra's struct mode lets `+key=` through; the target's own signature does not."""
     if not isinstance(content, dict):
         return
+    if "_target_" in content:
+        _check_target(content, key)
     for name, item in content.items():
         _check(item, f"{key}.{name}")
-    if "_target_" not in content:
-        return
+
+
+def _check_target(content: dict[str, Any], key: str) -> None:
     try:
-        target = get_object(content["_target_"])
+        with _silent_hydra():
+            target = get_object(content["_target_"])
     except Exception as error:
-        raise ConfigError(f"{key}._target_={content['_target_']}: {_line(error)}") from None
+        why = _missing(content["_target_"]) or _line(error)
+        raise ConfigError(f"{key}._target_={content['_target_']}: {why}") from None
     try:
         parameters = inspect.signature(target).parameters.values()
     except ValueError:  # a builtin without a signature
@@ -52,6 +63,32 @@ def _check(content: Any, key: str) -> None:
             raise ConfigError(
                 f"{key}.{name}: {content['_target_']} has no '{name}'{hint(name, known)}"
             )
+
+
+@contextmanager
+def _silent_hydra() -> Iterator[None]:
+    """What cannot be imported is our line to print; Hydra would print its own before."""
+    log = logging.getLogger("hydra.utils")
+    was, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = was
+
+
+def _missing(target: str) -> str:
+    """What to install, or which name was probably meant; empty where neither is known."""
+    package, _, name = target.rpartition(".")
+    root = target.partition(".")[0]
+    if find_spec(root) is None:
+        extra = f"; pip install 'lowrank-bench[{root}]'" if root in EXTRAS else ""
+        return f"there is no package '{root}' here{extra}"
+    try:
+        with _silent_hydra():
+            close = nearest(name, dir(get_object(package)))
+    except Exception:
+        return ""
+    return f"{package} has no '{name}'" + (f"; did you mean '{package}.{close}'?" if close else "")
 
 
 def _line(error: BaseException) -> str:

@@ -11,7 +11,6 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.events import Events
-from lowrank_bench.layers.layer import Layer
 from lowrank_bench.names import match
 from lowrank_bench.optim.roles import check_cover, groups_by_role
 from lowrank_bench.seeds import derive
@@ -75,15 +74,18 @@ class Method:
         linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
         targets = match(slots.targets, linears, key="method.targets")
         needs = self._needs(model, targets, loss)
-        own = {id(parameter) for parameter in model.parameters()}
+        model.requires_grad_(False)
         if slots.adapter is not None:
-            model = slots.adapter(model, targets)
-        chosen = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
+            with torch.random.fork_rng(devices=[]):  # for adapters that draw by themselves
+                torch.manual_seed(derive(self.seed, "adapter"))
+                model = slots.adapter(model, targets)
+        chosen = [parameter for parameter in model.parameters() if parameter.requires_grad]
         model.requires_grad_(False)  # what the adapter added too
         for name in targets:
             layer = model.get_submodule(name)
             start(name, layer, slots.init, derive(self.seed, "init", name), **needs[name])
         self._unfreeze(model, targets, chosen)
+        self.hooks.check(model)
         return model
 
     def _unfreeze(
@@ -145,14 +147,18 @@ class Method:
 
     def _target_weights(self, model: nn.Module) -> list[str]:
         """Names of what trains in the target layers, whatever stands there by now."""
-        linear = nn.Linear | Layer
-        layers = {name: m for name, m in model.named_modules() if isinstance(m, linear)}
-        return [
-            parameter_name
+        layers = {
+            name: module
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Linear) or hasattr(module, "domain")
+        }
+        found = {  # once each: a layer may consist of others
+            parameter_name: None
             for name in match(self.slots.targets, layers, key="method.targets")
             for parameter_name, p in layers[name].named_parameters(prefix=name)
             if p.requires_grad
-        ]
+        }
+        return list(found)
 
     def schedule(self, optimizer: Optimizer, num_updates: int) -> LRScheduler:
         """The learning-rate curve over `num_updates`, by which the hooks plan too."""

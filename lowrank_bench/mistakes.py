@@ -2,12 +2,10 @@
 
 import re
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
-from lowrank_bench.config_dir import config_dir
+from lowrank_bench.compose import composed
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.names import hint, nearest
 
@@ -40,9 +38,7 @@ def _unknown_key(text: str) -> str | None:
 
 def _meant(key: str) -> str:
     """The nearest of all keys of the primary config, deep ones included."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
-        known = _keys(OmegaConf.to_container(compose("train"), resolve=False), "")
+    known = _keys(OmegaConf.to_container(composed([]), resolve=False), "")
     beside = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]
     close = nearest(key, beside) or nearest(key, known)
     return f"; did you mean '{close}'?" if close else "; --cfg job shows all keys"

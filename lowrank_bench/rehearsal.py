@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from omegaconf import DictConfig
 
+from lowrank_bench.data.loader import BlockLoader
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.isolate import Tell
 from lowrank_bench.loggers.closable import require
@@ -26,8 +27,9 @@ def try_all(cfgs: Sequence[DictConfig], tell: Tell) -> int:
         try:
             _check_devices(cfg)
             _check_logger(cfg)
-            _, model, method = prepare(cfg)
-            method.schedule(method.optimizer(model), 1000)
+            data, model, method = prepare(cfg)
+            loader = BlockLoader(data.train, batch_size=cfg.budget.batch_size)
+            method.schedule(method.optimizer(model), loader.num_batches * cfg.budget.epochs)
         except ConfigError as error:
             tell(str(error))
             return 0

@@ -6,10 +6,17 @@ from torch import nn
 
 
 def role_of(model: nn.Module, name: str) -> str:
-    """The role of the parameter `name`: what its layer declares, else "bias" or "dense"."""
-    owner, _, own = name.rpartition(".")
-    declared = getattr(model.get_submodule(owner), "roles", {})
-    return declared.get(own, "bias" if own == "bias" else "dense")
+    """The role of the parameter `name`: what a module around it declares, else "bias" or "dense".
+
+    A module declares in `roles` what its own parameters are for, or all that lies in a submodule
+    of that name; the innermost one that does decides.
+    """
+    *path, own = name.split(".")
+    for depth in range(len(path), -1, -1):
+        declared = getattr(model.get_submodule(".".join(path[:depth])), "roles", {})
+        if (part := [*path, own][depth]) in declared:
+            return declared[part]
+    return "bias" if own == "bias" else "dense"
 
 
 def count_by_role(model: nn.Module) -> dict[str, int]:

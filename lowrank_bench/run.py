@@ -24,6 +24,7 @@ from lowrank_bench.data.loader import BlockLoader
 from lowrank_bench.ending import EXIT_CODES, interrupt, status_of
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.isolate import Tell
+from lowrank_bench.layers.flora import check_adapters
 from lowrank_bench.loggers import adverts, jsonl
 from lowrank_bench.loggers.closable import Closable
 from lowrank_bench.loggers.jsonl import JsonlLogger
@@ -56,6 +57,7 @@ def prepare(cfg: DictConfig) -> tuple[ImageData, nn.Module, Method]:
         raise ConfigError(f"method: {error}") from None
     x, y = data.train.fetch(slice(0, START_BATCHES * cfg.budget.batch_size))
     model = method.apply(model, loss=lambda net: F.cross_entropy(net(x), y))
+    check_adapters(model, data.adapters)
     with torch.no_grad():
         outputs = model.eval()(x[:1]).shape[-1]
     if outputs != data.num_classes:

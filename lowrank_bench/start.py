@@ -20,7 +20,7 @@ def start(name: str, layer: nn.Module, init: Any, seed: int, **needs: Any) -> No
     """
     domain = getattr(layer, "domain", "dense")
     if init is None:
-        if domain == "dense":  # as the model, or the layer's own library, drew it
+        if domain in ("dense", "peft"):  # as the model, or the layer's own library, drew it
             return
         raise ConfigError(f"method.init=null: nothing would fill '{name}' ({domain})")
     declared = declared_by(init)

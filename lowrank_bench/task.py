@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lowrank_bench.data.loader import Block, BlockLoader
 from lowrank_bench.errors import Diverged
+from lowrank_bench.layers.flora import router
 from lowrank_bench.method import Method
 from lowrank_bench.seeds import derive
 
@@ -63,6 +64,7 @@ class Classify(L.LightningModule):
         self.evaluated: dict[str, float] = {}
         self.first_update = first_update  # called with the model after update 0
         self._loss = _penalised(model, method)
+        self._route = router(model)  # adapter ids go to the banks, if there are any
         self._trained = [p for p in model.parameters() if p.requires_grad]
 
     def configure_optimizers(self) -> Any:
@@ -95,9 +97,10 @@ class Classify(L.LightningModule):
         timed_alone = self.device.type == "cpu"
         started = block_started = perf_counter()
         losses, rates = [], []
-        for x, y, scale in _batches(block, self.trainer.world_size):
+        for x, y, scale, ids in _batches(block, self.trainer.world_size):
             for parameter in self._trained:  # here, so that gradients live on after the step
                 parameter.grad = None
+            self._route(ids)
             loss = self._loss(self.model(x), y, scale)
             self.manual_backward(loss)
             hooks.before_step(self.model, bare, self.update)
@@ -114,6 +117,7 @@ class Classify(L.LightningModule):
                 now = perf_counter()
                 self.step_seconds.append(now - started)
                 started = now
+        self._route(None)
         self._account(self._mean_over_devices(torch.stack(losses)), rates)
         if not timed_alone:  # the check of the losses has waited for the device
             self.step_seconds.append((perf_counter() - block_started) / len(losses))
@@ -172,8 +176,10 @@ class Classify(L.LightningModule):
         self._sums = {name: torch.zeros(3, dtype=torch.float64) for name in self.eval_names}
 
     def validation_step(self, block: Block, batch_idx: int, dataloader_idx: int = 0) -> None:
-        x, y, _ = block
+        x, y, _, *ids = block
+        self._route(ids[0] if ids else None)
         logits = self.model(x)
+        self._route(None)
         loss = F.cross_entropy(logits, y, reduction="sum")
         correct = (logits.argmax(-1) == y).sum()
         sums = [float(loss), float(correct), float(len(y))]
@@ -214,15 +220,20 @@ def _cross_entropy(logits: Tensor, y: Tensor, scale: float | None) -> Tensor:
     return F.cross_entropy(logits, y, reduction="sum") * scale  # 0 for an empty part, not NaN
 
 
-def _batches(block: Block, world_size: int) -> Iterator[tuple[Tensor, Tensor, float | None]]:
-    """The batches of a block; with several devices, one and its scale.
+def _batches(
+    block: Block, world_size: int
+) -> Iterator[tuple[Tensor, Tensor, float | None, Tensor | None]]:
+    """The batches of a block, with their adapter ids, if any; with several devices, one and its
+    scale.
 
     Gradients are averaged over devices, so a sum over some of the N examples of a global batch
     is scaled by world_size / N.
     """
-    x, y, size = block
+    x, y, size, *ids = block
     if world_size > 1:
-        yield x, y, world_size / size
+        yield x, y, world_size / size, (ids[0] if ids else None)
         return
-    for batch_x, batch_y in zip(x.split(size), y.split(size), strict=True):
-        yield batch_x, batch_y, None
+    xs, ys = x.split(size), y.split(size)
+    parts = ids[0].split(size) if ids else (None,) * len(xs)
+    for batch_x, batch_y, batch_ids in zip(xs, ys, parts, strict=True):
+        yield batch_x, batch_y, None, batch_ids

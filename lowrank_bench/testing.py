@@ -240,7 +240,9 @@ def _inputs(layer: Any) -> Tensor:
 
 
 def _bias(layer: Any) -> Tensor | None:
-    """Of the layer itself, or of its base."""
+    """Of the layer itself, or of its base; `effective_bias()` where that moves too."""
+    if hasattr(layer, "effective_bias"):
+        return layer.effective_bias()
     return getattr(layer, "bias", None) if not hasattr(layer, "base") else layer.base.bias
 
 

@@ -7,7 +7,7 @@ from lowrank_bench.testing import CLAUSES, Case
 
 RECIPES = sorted(path.stem for path in (config_dir() / "method").glob("*.yaml"))
 # Shorter than a paper's cadence, so that refreshes, restarts and masks happen in twelve updates.
-CADENCES: dict[str, list[str]] = {}
+CADENCES: dict[str, list[str]] = {"relora": ["method.hooks.restarts.cycle_length=5"]}
 
 
 @pytest.mark.parametrize("clause", CLAUSES, ids=lambda clause: clause.__name__)

@@ -12,10 +12,10 @@ PLUGINS = PACKAGE.parent / "hydra_plugins"
 FLOORS = (
     "__init__ errors names record receipt seeds config_dir environment",
     "layers inits optim schedules spans roles identity build",
-    "method events start",
+    "peft_bridge method events start",
     "task callbacks hooks data models loggers",
     "run selection store checks ending isolate",
-    "cli __main__ session rehearsal tally mistakes report",
+    "cli __main__ session rehearsal tally mistakes report compose methods_cli catalogue door",
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 

@@ -72,7 +72,10 @@ def test_a_complete_layer_is_accepted_and_remembers_its_drift() -> None:
     ("layer", "line"),
     [
         (NoWeight, "method.adapter: NoWeight at 'here' has no effective_weight(); give"),
-        (Transposed, "Transposed at 'here': effective_weight() is (6, 4), must be (4, 6) (out, in)"),
+        (
+            Transposed,
+            "Transposed at 'here': effective_weight() is (6, 4), must be (4, 6) (out, in)",
+        ),
         (NoRole, "method.adapter: NoRole at 'here' gives its parameter 'v' no role; add it"),
         (NarrowOutput, "NarrowOutput at 'here' gives (8, 3) where its base gave (8, 4)"),
     ],

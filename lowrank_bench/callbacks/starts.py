@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from math import sqrt
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lowrank_bench.layers.layer import Layer
 from lowrank_bench.receipt import Receipt, receipt
 
 
@@ -14,10 +14,11 @@ from lowrank_bench.receipt import Receipt, receipt
 def dense_weights(model: nn.Module) -> dict[str, Tensor]:
     """A copy of the weight (o, i) of each linear layer, whatever it is made of."""
     found, inside = {}, ""
+    layer: Any
     for name, layer in model.named_modules():
         if inside and name.startswith(inside):
             continue
-        if isinstance(layer, Layer):
+        if hasattr(layer, "effective_weight"):  # ours, or a bridged one
             inside = f"{name}."
             if layer.mergeable:
                 found[name] = layer.effective_weight().clone()
@@ -47,9 +48,11 @@ def start_receipts(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str,
         "start_std_ratio": receipt(None, ratios, "of nn.Linear's own"),
         "above_break_even": receipt(None, above, "layers larger than dense"),
     }
-    adapted = {name: m for name, m in layers.items() if isinstance(m, Layer)}
+    adapted: dict[str, Any] = {n: m for n, m in layers.items() if hasattr(m, "start_drift")}
     if scales := {name: m.scale for name, m in adapted.items() if hasattr(m, "scale")}:
         receipts["scale"] = receipt(None, scales, "alpha / r")
     if drifts := [m.start_drift for m in adapted.values() if m.start_drift is not None]:
-        receipts["start_equals_base"] = receipt(True, max(drifts))
+        elsewhere = any(getattr(m, "starts_elsewhere", False) for m in adapted.values())
+        note = "allowed to start as another function" if elsewhere else ""
+        receipts["start_equals_base"] = receipt(None if elsewhere else True, max(drifts), note)
     return receipts

@@ -1,7 +1,7 @@
 """Images in memory as bytes, made floats batch by batch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import torch
@@ -14,11 +14,15 @@ from lowrank_bench.errors import ConfigError
 
 @dataclass(frozen=True, eq=False)
 class TensorSplit:
-    """One part of a data set: x / scale, on the device that x is on."""
+    """One part of a data set: x / scale, on the device that x is on.
+
+    `ids`, if any, say which adapter of a bank each image belongs to.
+    """
 
     x: Tensor  # (n, c, h, w) uint8
     y: Tensor  # (n,) int64
     scale: float
+    ids: Tensor | None = field(default=None, kw_only=True)  # (n,) int64
 
     def __post_init__(self) -> None:
         assert self.x.dtype == torch.uint8  # fetch divides in place: float() must be a copy
@@ -36,9 +40,15 @@ class TensorSplit:
             x, y = self.x[index], self.y[index]
         return x.float().div_(self.scale), y
 
+    def fetch_ids(self, index: slice | Tensor) -> Tensor | None:
+        """The adapter ids at `index`; None where the images have none."""
+        if self.ids is None or isinstance(index, slice):
+            return None if self.ids is None else self.ids[index]
+        return self.ids.index_select(0, index.to(self.ids.device))
+
     def to(self, device: torch.device | str) -> "TensorSplit":
         """A copy on `device`."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
         return replace(
             self, **{key: v.to(device) for key, v in values.items() if isinstance(v, Tensor)}
         )
@@ -59,8 +69,8 @@ class StandardizedSplit(TensorSplit):
 class ImageData:
     """A data set, split: `train`, `val` and `test`, the latter two None when empty.
 
-    x is (n, c, h, w) float32; flattening is the model's business. `root` is here for the reader
-    to interpolate.
+    x is (n, c, h, w) float32; flattening is the model's business. With `adapters`, image i of
+    each part belongs to adapter i mod adapters. `root` is here for the reader to interpolate.
 
     Raises: ConfigError for sizes that do not fit, or a declaration that the images contradict.
     """
@@ -79,17 +89,21 @@ class ImageData:
         test_size: int | None,
         split_seed: int,
         root: str | None = None,
+        adapters: int | None = None,
     ) -> None:
         self.name = name
         self.shape = tuple(shape)
         self.num_classes = num_classes
         self.checksum = reader.checksum
         self.root = root
+        self.adapters = adapters
         self._check_declared(reader)
         self._scaling = _scaling(self.shape[0], scale, mean, std)
         held_test = _held_test(name, reader, test_size)
         _check_sizes(len(reader.train_y), val_size, held_test)
         _check_number("split_seed", split_seed, below=2**32)  # all that numpy takes
+        if adapters is not None:
+            _check_number("adapters", adapters, least=1, below=len(reader.train_y))
 
         train, val, test = split(len(reader.train_y), val_size, held_test, split_seed)
         self.train = self._tensors(reader.train_x, reader.train_y, train)
@@ -103,7 +117,8 @@ class ImageData:
         if len(index) < len(y):  # otherwise the whole, which is shared and not copied
             x, y = x[index], y[index]
         kind = StandardizedSplit if "mean" in self._scaling else TensorSplit
-        return kind(torch.from_numpy(x), torch.from_numpy(y), **self._scaling)
+        ids = None if self.adapters is None else torch.arange(len(y)) % self.adapters
+        return kind(torch.from_numpy(x), torch.from_numpy(y), ids=ids, **self._scaling)
 
     def _check_declared(self, arrays: Arrays) -> None:
         found = arrays.train_x.shape[1:]
@@ -165,6 +180,6 @@ def _check_sizes(count: int, val_size: int, test_size: int) -> None:
         )
 
 
-def _check_number(key: str, value: int, *, below: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < below:
-        raise ConfigError(f"data.{key}={value}: must be a whole number from 0 to {below - 1}")
+def _check_number(key: str, value: int, *, below: int, least: int = 0) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < below:
+        raise ConfigError(f"data.{key}={value}: must be a whole number from {least} to {below - 1}")

@@ -1,6 +1,7 @@
 """Batches from memory, a block of them at a time."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,14 +9,16 @@ from torch import Tensor
 from lowrank_bench.data.images import TensorSplit
 from lowrank_bench.seeds import derive
 
-Block = tuple[Tensor, Tensor, int]  # x (n, ...), y (n,), size of a batch over all devices
+# x (n, ...), y (n,), size of a batch over all devices; then adapter ids (n,), if there are any
+Block = tuple[Any, ...]
 
 
 class BlockLoader:
     """Blocks of `block` consecutive batches, each fetched from memory in one go.
 
-    A block is (x, y, size): the batches are `x.split(size)`. Fetching many batches at once
-    spreads the cost of indexing, conversion and Lightning's loop over all of them.
+    A block is (x, y, size): the batches are `x.split(size)`. Where the images belong to adapters
+    it is (x, y, size, ids). Fetching many batches at once spreads the cost of indexing,
+    conversion and Lightning's loop over all of them.
 
     The order is a function of (seed, epoch) alone. With several devices, each takes its own
     stride of every global batch, so the batches of a run do not depend on their number.
@@ -56,7 +59,9 @@ class BlockLoader:
                 index = index if order is None else order[index]
             else:
                 index = slice(start, stop) if order is None else order[start:stop]
-            yield (*self.split.fetch(index), min(self.batch_size, stop - start))
+            block = (*self.split.fetch(index), min(self.batch_size, stop - start))
+            ids = self.split.fetch_ids(index)
+            yield block if ids is None else (*block, ids)
 
     def _order(self) -> Tensor | None:
         """A permutation of the split, or None for the file's own order."""

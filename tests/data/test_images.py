@@ -152,3 +152,18 @@ def test_sizes_that_leave_nothing_are_named(arrays, image_data, changes, key):
 def test_checksum_is_that_of_the_source(arrays, image_data):
     source = arrays()
     assert image_data(source, val_size=20).checksum == source.checksum
+
+
+@pytest.mark.parametrize("index", [slice(3, 9), slice(None), torch.tensor([5, 2, 2])])
+def test_each_image_of_a_part_belongs_to_the_adapter_of_its_place(arrays, image_data, index):
+    data = image_data(arrays(num_test=0), val_size=20, test_size=30, adapters=4, mean=[0.5])
+    for part in (data.train, data.val, data.test):
+        assert torch.equal(part.fetch_ids(index), torch.arange(len(part))[index] % 4)
+        assert part.to("meta").fetch_ids(slice(0, 2)).device.type == "meta"
+    assert image_data(arrays()).train.fetch_ids(index) is None
+
+
+@pytest.mark.parametrize("adapters", [0, -1, 2.0, True, 10_000])
+def test_a_number_of_adapters_that_cannot_be_is_refused(arrays, image_data, adapters):
+    with pytest.raises(ConfigError, match=rf"data\.adapters={adapters}: must be a whole number"):
+        image_data(arrays(), adapters=adapters)

@@ -114,3 +114,22 @@ def test_the_devices_share_out_every_global_batch(
         assert {size for _, _, size in parts} == {len(y)}  # of the batch over all devices
         lengths = [len(part) for _, part, _ in parts]
         assert max(lengths) - min(lengths) <= 1
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_adapter_ids_come_with_their_own_images(images: TensorSplit, shuffle: bool) -> None:
+    with_ids = TensorSplit(images.x, images.y, scale=255, ids=torch.arange(COUNT) % 4)
+    for block in BlockLoader(with_ids, batch_size=8, block=3, shuffle=shuffle):
+        assert len(block) == 4
+        _, y, _, ids = block
+        assert torch.equal(ids, y % 4)  # a label is a place
+    shares = [
+        list(BlockLoader(with_ids, batch_size=8, shuffle=shuffle, rank=rank, world_size=2))
+        for rank in (0, 1)
+    ]
+    for _, y, _, ids in shares[0] + shares[1]:
+        assert torch.equal(ids, y % 4)
+
+
+def test_without_adapters_a_block_has_no_ids(images: TensorSplit) -> None:
+    assert {len(block) for block in BlockLoader(images, batch_size=8)} == {3}

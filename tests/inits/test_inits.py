@@ -13,6 +13,7 @@ from lowrank_bench.config_dir import config_dir
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.layers.factorised import FactorisedLinear
 from lowrank_bench.layers.lora import LoRALinear
+from lowrank_bench.layers.vera import VeRALinear
 from lowrank_bench.method import Method
 
 FILES = sorted((config_dir() / "method" / "init").glob("*.yaml"))
@@ -31,13 +32,22 @@ STATED = {
     ("matched_variance", "factorised"): (1 / (3 * I), 1 / sqrt(I)),
     ("torch_default", "dense"): (1 / (3 * I), 1 / sqrt(I)),
     ("product_variance", "dense"): (1 / (9 * R), 1 / sqrt(I)),
+    ("orthogonal", "factorised"): (1 / (3 * I), 1 / sqrt(I)),
+    ("cola", "factorised"): (1 / (I + O), 1 / sqrt(O)),
 }
-WITHOUT_A_DRAW_OF_W = {("zero_b", "adapter")}
+# Around a base, or from a dense weight: tests/layers/test_pairs.py and test_decomposed.py.
+WITHOUT_A_DRAW_OF_W = {
+    *((name, "adapter") for name in ("zero_b", "gaussian", "orthogonal")),
+    *((name, "adapter") for name in ("pissa", "milora", "olora", "lora_ga")),
+    ("spectral", "factorised"),
+    ("vera", "vera"),
+}
 
 ADAPTERS: dict[str, Any] = {
     "dense": None,
     "factorised": partial(FactorisedLinear.adapt, rank=R),
     "adapter": partial(LoRALinear.adapt, rank=R, alpha=16, dropout=0),
+    "vera": partial(VeRALinear.adapt, rank=R, dropout=0, projection_seed=0),
 }
 
 
@@ -61,7 +71,8 @@ def apply(name: str, domain: str) -> nn.Module:
         optimizer=partial(torch.optim.SGD, lr=1),
         schedule=lambda optimizer, _: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0),
     )
-    return method.apply(nn.Sequential(nn.Linear(I, O)))
+    x = torch.randn(4, I)
+    return method.apply(nn.Sequential(nn.Linear(I, O)), loss=lambda net: net(x).square().mean())
 
 
 @cache
@@ -80,7 +91,9 @@ def measured(name: str, domain: str) -> tuple[float, float]:
 
 
 def legal() -> set[tuple[str, str]]:
-    return {(name, domain) for name in NAMES for domain in packaged(name).func.domains}
+    """Of the layers here; those with an init of their own have it tested beside them."""
+    pairs = {(name, domain) for name in NAMES for domain in packaged(name).func.domains}
+    return {(name, domain) for name, domain in pairs if domain in ADAPTERS}
 
 
 def test_every_packaged_init_has_its_formula_here() -> None:
@@ -144,6 +157,15 @@ def test_zero_b_starts_the_correction_at_nothing_and_its_input_factor_like_a_lin
     assert float(layer.A.detach().abs().max()) <= 1 / sqrt(I) * (1 + 1e-6)
     # 2400 entries: the relative standard deviation of their mean square is sqrt(0.8 / 2400) = 2 %
     assert float(layer.A.detach().square().mean()) == pytest.approx(1 / (3 * I), rel=0.1)
+
+
+def test_gaussian_draws_its_input_factor_at_a_deviation_of_one_over_the_rank() -> None:
+    torch.manual_seed(0)
+    layer = layer_of("adapter")
+    packaged("gaussian")(layer)
+    assert not layer.B.any()
+    # 2400 entries: the relative standard deviation of their mean square is sqrt(2 / 2400) = 3 %
+    assert float(layer.A.detach().square().mean()) == pytest.approx(1 / R**2, rel=0.1)
 
 
 @pytest.mark.parametrize("domain", ADAPTERS)

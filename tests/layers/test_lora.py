@@ -1,3 +1,5 @@
+from math import sqrt
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -129,6 +131,47 @@ def test_the_scale_is_alpha_over_rank(alpha: float, rank: int, scale: float) -> 
     assert layer.scale == scale
     added = layer.effective_weight() - layer.base.weight  # every entry is s r
     torch.testing.assert_close(added, torch.full((9, 9), scale * rank))
+
+
+@pytest.mark.parametrize("rank", [1, 4, 7])
+def test_stabilised_lora_is_lora_with_alpha_times_the_root_of_the_rank(rank: int) -> None:
+    base = nn.Linear(9, 9)
+    stabilised = LoRALinear(base, rank, alpha=3, dropout=0, rank_stabilized=True)
+    assert stabilised.scale == pytest.approx(3 / sqrt(rank))
+    assert stabilised.scale == pytest.approx(LoRALinear(base, rank, 3 * sqrt(rank), 0).scale)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_beyond_the_rank_the_merged_change_has_no_singular_values(
+    shape: tuple[int, int, int],
+) -> None:
+    layer = trained(*shape).float()
+    values = torch.linalg.svdvals((layer.scale * layer.B @ layer.A).detach())
+    assert float(values[shape[2] :].max()) <= 1e-6 * float(values[0])
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_what_merging_adds_can_be_taken_away_again(shape: tuple[int, int, int]) -> None:
+    layer = trained(*shape).float()
+    weight = layer.base.weight.clone()
+    change = layer.delta().detach()
+    layer.merge_()
+    bound = 2 * torch.finfo(torch.float32).eps * (weight.abs() + change.abs())
+    assert ((layer.base.weight - change - weight).abs() <= bound).all()
+
+
+def test_it_trains_the_factors_alone() -> None:
+    layer = LoRALinear(nn.Linear(784, 512).requires_grad_(False), 8, 16, 0)
+    assert sum(p.numel() for p in layer.parameters() if p.requires_grad) == 10_368
+
+
+def test_the_correction_is_added_under_autocast() -> None:
+    layer = trained(6, 5, 2).float()
+    x = torch.randn(2, 7, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y.float(), layer(x), rtol=0.05, atol=0.1)
 
 
 def test_dropout_acts_on_the_correction_alone_and_only_in_training() -> None:
