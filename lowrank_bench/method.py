@@ -152,13 +152,12 @@ class Method:
             for name, module in model.named_modules()
             if isinstance(module, nn.Linear) or hasattr(module, "domain")
         }
-        found = {  # once each: a layer may consist of others
-            parameter_name: None
+        inside = {
+            id(parameter)
             for name in match(self.slots.targets, layers, key="method.targets")
-            for parameter_name, p in layers[name].named_parameters(prefix=name)
-            if p.requires_grad
+            for parameter in layers[name].parameters()
         }
-        return list(found)
+        return [n for n, p in model.named_parameters() if p.requires_grad and id(p) in inside]
 
     def schedule(self, optimizer: Optimizer, num_updates: int) -> LRScheduler:
         """The learning-rate curve over `num_updates`, by which the hooks plan too."""

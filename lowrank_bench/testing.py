@@ -29,7 +29,7 @@ from lowrank_bench.method import Method
 from lowrank_bench.optim.roles import check_cover
 
 NUM_UPDATES = 12
-CLOSE = {"rtol": 1e-4, "atol": 1e-5}  # single precision, through a few layers
+RTOL, ATOL = 1e-4, 1e-5  # single precision, through a few layers
 
 
 class Tower(nn.Module):
@@ -247,4 +247,6 @@ def _bias(layer: Any) -> Tensor | None:
 
 
 def _assert_close(found: Tensor, expected: Tensor, what: str) -> None:
-    torch.testing.assert_close(found, expected, **CLOSE, msg=lambda text: f"{what}: {text}")
+    torch.testing.assert_close(
+        found, expected, rtol=RTOL, atol=ATOL, msg=lambda text: f"{what}: {text}"
+    )

@@ -210,10 +210,10 @@ def merge_in_single(layer: Adapter) -> None:
 
 def rank_of_change(now: Tensor, first: Tensor, *, merges: int) -> int:
     """The numerical rank of `now` - `first` (o, i), beyond what merging may have rounded."""
-    now, first = now.float(), first.to(now.device).float()
-    rounding = (merges + 1) * torch.finfo(torch.float32).eps * float(first.abs().max())
-    threshold = rounding * sqrt(max(first.shape))
-    return int((torch.linalg.svdvals(now - first) > threshold).sum())
+    rounding = (merges + 1) * torch.finfo(now.dtype).eps * float(first.abs().max())
+    change = now.float() - first.to(now.device).float()
+    threshold = rounding * sqrt(max(change.shape))
+    return int((torch.linalg.svdvals(change) > threshold).sum())
 
 
 def _drawn(layer: Adapter) -> list[nn.Parameter]:

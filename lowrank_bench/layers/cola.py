@@ -37,7 +37,7 @@ class CoLALinear(FactorisedLinear):
                 f"{hint(str(activation), ACTIVATIONS)}"
             )
         self.activation = activation
-        self.mergeable = activation == "identity"  # type: ignore[misc]  # hides the class's own
+        self.mergeable = activation == "identity"
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = F.linear(x, self.A)  # (..., r)

@@ -48,7 +48,7 @@ class FLoRABank(Adapter):
         self.rank, self.num_adapters, self.form, self.alpha = rank, num_adapters, form, alpha
         if form == "additive":
             self.scale = alpha / rank
-        self.mergeable = num_adapters == 1  # type: ignore[misc]  # hides the class's own
+        self.mergeable = num_adapters == 1
         self.A = nn.Parameter(empty(num_adapters, rank, base.in_features))  # (K, r, i)
         self.B = nn.Parameter(empty(num_adapters, base.out_features, rank))  # (K, o, r)
         self.ids: Tensor | None = None  # (n)

@@ -21,7 +21,7 @@ class Layer(nn.Module):
 
     domain: ClassVar[str]
     roles: ClassVar[dict[str, str]] = {}
-    mergeable: ClassVar[bool] = True
+    mergeable: bool = True
     start_drift: float | None = None  # how far the start moved the output of the base
 
     def effective_weight(self) -> Tensor:
