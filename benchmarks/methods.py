@@ -68,7 +68,7 @@ def peft(make_config: Callable[..., Any]) -> Callable[[str], Step]:
 
         config = make_config(target_modules=[str(n) for n in range(DEPTH)])
         model: Any = get_peft_model(stack(device), config)  # type: ignore[arg-type]
-        trained = [p for p in model.parameters() if p.requires_grad]
+        trained: Any = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=LR, weight_decay=0)
         allocate = getattr(model.base_model, "update_and_allocate", None)
         x, update = torch.randn(BATCH, WIDTH, device=device), 0
@@ -125,7 +125,7 @@ def peft_adalora(target_modules: list[str]) -> Any:
     )
 
 
-def split(model: nn.Module, **projected: Any) -> list[dict[str, Any]]:
+def split(model: nn.Module, **projected: Any) -> Any:
     """Biases as they are, matrices projected."""
     parameters = list(model.parameters())
     return [

@@ -137,6 +137,8 @@ class Method:
         """
         try:
             optimizer = self.slots.optimizer(groups_by_role(model))
+        except ConfigError:  # a ValueError too, but one that says all
+            raise
         except (TypeError, ValueError) as error:
             given = getattr(self.slots.optimizer, "keywords", {})
             raise ConfigError(f"method.optimizer: {error} (given: {given})") from None

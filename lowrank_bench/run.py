@@ -169,6 +169,7 @@ def _train(
             weights_only=True,
         )
         if not cost.cost:  # resumed from the very end: nothing was left to train
+            receipts.on_train_start(trainer, task)
             receipts.on_train_end(trainer, task)
             cost.on_train_end(trainer, task)
         if data.test is not None:

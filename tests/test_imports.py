@@ -11,11 +11,11 @@ PLUGINS = PACKAGE.parent / "hydra_plugins"
 # A module imports from its own floor and those below.
 FLOORS = (
     "__init__ errors names record receipt seeds config_dir environment",
-    "layers inits optim schedules spans roles identity build",
+    "layers inits optim schedules penalties spans roles identity build",
     "peft_bridge method events start",
     "task callbacks hooks data models loggers",
     "run selection store checks ending isolate",
-    "cli __main__ session rehearsal tally mistakes report compose methods_cli catalogue door",
+    "cli __main__ session rehearsal tally mistakes report compose methods_cli catalogue door testing",
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 

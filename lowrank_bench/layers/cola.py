@@ -25,8 +25,6 @@ class CoLALinear(FactorisedLinear):
     Raises: ConfigError for a rank that is not a positive integer, or an unknown activation.
     """
 
-    mergeable: ClassVar[bool] = False
-
     def __init__(
         self, in_features: int, out_features: int, rank: int, activation: str, bias: bool = True
     ) -> None:

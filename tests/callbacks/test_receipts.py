@@ -59,10 +59,11 @@ def test_layers_larger_than_dense_are_named(composed) -> None:
 
 
 def test_the_first_step_is_measured_against_the_start() -> None:
-    model = nn.Sequential(nn.Linear(3, 3, bias=False))
+    layer = nn.Linear(3, 3, bias=False)
+    model = nn.Sequential(layer)
     receipts = Receipts(model)
     with torch.no_grad():
-        model[0].weight *= 1.25
+        layer.weight *= 1.25
     receipts.first_update(model)
     assert receipts.receipts["first_step"]["value"]["0"] == pytest.approx(0.25)
 

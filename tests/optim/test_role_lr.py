@@ -145,7 +145,10 @@ def test_it_stands_inside_of_lora_pro() -> None:
 
 def test_with_lora_fa_it_is_refused_and_both_are_named() -> None:
     method = load_method("lora_fa", ["rank=2", "method/optimizer=lora_plus"])
-    with pytest.raises(ConfigError, match=r"LoRA\+.* no lora_A trains \(LoRA-FA"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^method\.optimizer\.over=lora_A: LoRA\+.* \(LoRA-FA and others freeze it\)$",
+    ):
         method.optimizer(method.apply(Tower()))
 
 
