@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -35,6 +36,13 @@ def load_method(
 
     Raises: ConfigError, one line with the nearest name, for whatever does not exist or fit.
     """
+    return assemble(compose_method(name, overrides, seed=seed, config_dir=config_dir), seed)
+
+
+def compose_method(
+    name: str, overrides: Sequence[str], *, seed: int, config_dir: str | Path | None
+) -> dict[str, Any]:
+    """The resolved `method` node that `load_method` builds; composing it takes a quarter second."""
     for override in overrides:
         if override.partition("=")[0].strip() == "method":
             raise ConfigError(f"{override}: the recipe is given by its name, '{name}'")
@@ -48,7 +56,12 @@ def load_method(
     except OmegaConfBaseException as error:  # of an interpolation
         raise ConfigError(f"method: {' '.join(str(error).split())}") from None
     assert isinstance(node, dict)
+    return {str(key): item for key, item in node.items()}
+
+
+def assemble(node: dict[str, Any], seed: int) -> Method:
+    """The Method that a resolved node describes."""
     try:
-        return Method(seed=seed, **build({str(key): item for key, item in node.items()}, "method"))
+        return Method(seed=seed, **build(node, "method"))
     except TypeError as error:
         raise ConfigError(f"method: {error}") from None

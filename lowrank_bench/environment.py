@@ -10,7 +10,7 @@ from typing import Any
 
 from lowrank_bench import __version__
 
-PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "omegaconf", "numpy")
+PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "omegaconf", "numpy", "peft")
 # A record made by another version of these is not reused.
 DECISIVE = ("lowrank_bench", "torch")
 

@@ -13,6 +13,7 @@ A clause raises AssertionError, saying what does not hold.
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lowrank_bench.door import load_method
+from lowrank_bench.door import assemble, compose_method
 from lowrank_bench.layers.adapter import Adapter
 from lowrank_bench.layers.layer import Layer
 from lowrank_bench.method import Method
@@ -46,7 +47,7 @@ class Tower(nn.Module):
         return self.head(F.relu(self.square(x)))  # (n, 8)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Case:
     """A recipe by its name, with what is to be overridden, on a small network."""
 
@@ -55,11 +56,14 @@ class Case:
     config_dir: str | Path | None = None
     seed: int = 0
 
-    def method(self) -> Method:
+    @cached_property
+    def node(self) -> dict[str, Any]:
         overrides = ["rank=4", "lr=0.01", "method.head=head", *self.overrides]
-        return load_method(
-            self.recipe, overrides=overrides, seed=self.seed, config_dir=self.config_dir
-        )
+        return compose_method(self.recipe, overrides, seed=self.seed, config_dir=self.config_dir)
+
+    def method(self) -> Method:
+        """A new one each time."""
+        return assemble(self.node, self.seed)
 
     def base(self) -> nn.Module:
         """The same network every time."""

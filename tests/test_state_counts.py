@@ -24,7 +24,11 @@ GOLDEN = {  # recipe: (overrides, elements of state, trainable)
     "lora_fa": ((), 8_192, 4_096),
     "lora_pro": ((), 802_816, 10_368),
     "sltrain": ((), 44_820, 22_410),
-    "adalora": (("method.adapter.rank_factor=1", "method.hooks.rank_budget.target=7"), 41_504, 10_376),
+    "adalora": (
+        ("method.adapter.rank_factor=1", "method.hooks.rank_budget.target=7"),
+        41_504,
+        10_376,
+    ),
     "galore": ((), 16_640, M * N),
     "galore reverse_std": (("method.transform.side=reverse_std",), 14_464, M * N),
     "galore full": (("method.transform.side=full",), 10_496, M * N),
