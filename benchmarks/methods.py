@@ -21,6 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from scipy.stats import bootstrap
 from torch import nn
@@ -152,7 +153,7 @@ PAIRS: dict[str, tuple[str, Callable[[str], Step], Callable[[str], Step]]] = {
     "LoRA": ("peft", ours("lora"), peft(peft_lora())),
     "DoRA": ("peft", ours("dora"), peft(peft_lora(use_dora=True))),
     "VeRA": ("peft", ours("vera"), peft(peft_vera)),
-    "AdaLoRA": ("peft", ours("adalora", "method/penalty=null"), peft(peft_adalora)),
+    "AdaLoRA": ("peft", ours("adalora", "~method/penalty"), peft(peft_adalora)),
     "GaLore": ("galore-torch", ours("galore", f"rank={GALORE_RANK}"), public(galore)),
     "APOLLO": ("apollo-torch", ours("apollo", f"rank={GALORE_RANK}"), public(apollo)),
 }
@@ -190,8 +191,9 @@ def main() -> None:
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")  # the references' own remarks
     torch.set_num_threads(1)
+    console = Console()
     table = Table("method", "against", "theirs, ms", "ours, ms", "ratio", "95 %")
-    for name in chosen.only:
+    for name in track(chosen.only, "training", console=console, transient=True):
         package, our, their = PAIRS[name]
         pair = (our(chosen.device), their(chosen.device))
         seconds = compare(pair, chosen.rounds, chosen.steps, chosen.device)
@@ -208,7 +210,6 @@ def main() -> None:
             f"{np.median(ratios):.2f}",
             f"{interval.low:.2f}–{interval.high:.2f}",
         )
-    console = Console()
     console.print(table)
     console.print(", ".join(f"{name} {version}" for name, version in versions().items()))
 

@@ -1,13 +1,16 @@
 """What can be said of a config before torch is imported."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from lowrank_bench.config_dir import config_dir
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.names import hint
 
+NEEDED = ("method", "data", "model", "base", "budget")
 KNOBS = [
     "method",
     "data",
@@ -67,6 +70,22 @@ def check(cfg: DictConfig) -> None:
         _one_of(f"budget.{key}", cfg.budget[key], (True, False))
     if not str(cfg.run.dir).strip():
         raise ConfigError("run.dir: names no folder")
+
+
+def check_choices(overrides: Sequence[str]) -> None:
+    """Raise ConfigError for a choice of null, for which Hydra has no line.
+
+    A group that a run needs must be chosen; any other is left out by a tilde.
+    """
+    for override in overrides:
+        group, _, choice = override.partition("=")
+        if not (folder := config_dir() / group).is_dir():
+            continue
+        if group in NEEDED and (choice in ("", "null") or not choice.strip("'\"")[:1].isalpha()):
+            options = sorted(path.stem for path in folder.glob("*.yaml"))
+            raise ConfigError(f"{override}: must be one of {', '.join(options)}")
+        if "null" in choice.split(","):
+            raise ConfigError(f"{override}: a choice cannot be null; leave it out by '~{group}'")
 
 
 def block_size(cfg: DictConfig) -> int:

@@ -13,13 +13,13 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from lowrank_bench.checks import check_choices
 from lowrank_bench.config_dir import check_no_shadow, config_dir
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.mistakes import in_one_line
 from lowrank_bench.session import SESSION, Job
 
 MISTAKE, INTERRUPTED = 2, 130
-NEEDED = ("method", "data", "model", "base", "budget")
 
 
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
@@ -52,7 +52,7 @@ def main() -> int:
     try:
         if arguments.config_dir is not None:
             check_no_shadow(Path(arguments.config_dir))
-        _check_choices(arguments.overrides)
+        check_choices(arguments.overrides)
         _task()
         if SESSION.mistake is not None:
             raise SESSION.mistake
@@ -64,15 +64,6 @@ def main() -> int:
         print("lowrank-bench: interrupted; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
     return SESSION.tally.close()
-
-
-def _check_choices(overrides: list[str]) -> None:
-    """What must be chosen cannot be null; Hydra has no line for that."""
-    for override in overrides:
-        group, _, choice = override.partition("=")
-        options = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
-        if group in NEEDED and (choice in ("", "null") or not choice.strip("'\"")[:1].isalpha()):
-            raise ConfigError(f"{override}: must be one of {', '.join(options)}")
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

@@ -11,6 +11,7 @@ from hydra.version import VersionBase
 from omegaconf import DictConfig, open_dict
 from packaging.version import Version
 
+from lowrank_bench.checks import check_choices
 from lowrank_bench.config_dir import check_no_shadow, config_dir
 from lowrank_bench.errors import ConfigError
 
@@ -26,6 +27,7 @@ def composed(overrides: Sequence[str], folder: str | Path | None = None) -> Dict
     Raises: ConfigError when `folder` is none or holds a YAML with the path of a packaged one;
     Hydra's errors for overrides that do not fit.
     """
+    check_choices(overrides)
     search_path = create_config_search_path(str(config_dir()))
     if folder is not None:
         if not Path(folder).is_dir():

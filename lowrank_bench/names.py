@@ -6,6 +6,8 @@ from fnmatch import fnmatchcase
 
 from lowrank_bench.errors import ConfigError
 
+MAYBE = "maybe:"
+
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` was probably meant to be, or None."""
@@ -25,12 +27,13 @@ def match(patterns: Sequence[str], names: Iterable[str], *, key: str) -> list[st
     """The names that at least one glob matches, in their own order.
 
     Raises: ConfigError naming `key` when a glob matches nothing, so that no layer is ever
-    left out in silence.
+    left out in silence; only one that begins with `maybe:` may.
     """
     names = list(names)
     if isinstance(patterns, str):
         raise ConfigError(f"{key}={patterns!r}: must be a list of globs, e.g. {key}='[{patterns}]'")
+    globs = [pattern.removeprefix(MAYBE) for pattern in patterns]
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
+        if not pattern.startswith(MAYBE) and not any(fnmatchcase(n, pattern) for n in names):
             raise ConfigError(f"{key}: the glob '{pattern}' matches nothing{hint(pattern, names)}")
-    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    return [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]

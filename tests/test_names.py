@@ -59,3 +59,9 @@ def test_a_single_string_is_not_taken_for_a_list_of_letters() -> None:
 
 def test_names_may_come_from_an_iterator() -> None:
     assert match(["*"], iter(NAMES), key="k") == NAMES
+
+
+def test_a_glob_that_begins_with_maybe_may_match_nothing() -> None:
+    names = ["a.weight", "b.weight"]
+    assert match(["a.*", "maybe:*.bias"], names, key="k") == ["a.weight"]
+    assert match(["a.*", "maybe:b.*"], names, key="k") == names

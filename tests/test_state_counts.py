@@ -25,7 +25,7 @@ GOLDEN = {  # recipe: (overrides, elements of state, trainable)
     "lora_pro": ((), 802_816, 10_368),
     "sltrain": ((), 44_820, 22_410),
     "adalora": (
-        ("method.adapter.rank_factor=1", "method.hooks.rank_budget.target=7"),
+        ("method.adapter.rank_factor=1", "method.hooks.rank_budget.target_rank=7"),
         41_504,
         10_376,
     ),
