@@ -149,11 +149,14 @@ def apollo(model: nn.Module) -> Any:
     return APOLLOAdamW(split(model, rank=GALORE_RANK, **shared), lr=LR)
 
 
+# A mask after every update on both sides, and no orthogonality, which PEFT leaves to the loop.
+BUDGET = "method.hooks.rank_budget"
+EVERY_STEP = (f"{BUDGET}.interval=1", f"{BUDGET}.start=0", f"{BUDGET}.final=1")
 PAIRS: dict[str, tuple[str, Callable[[str], Step], Callable[[str], Step]]] = {
     "LoRA": ("peft", ours("lora"), peft(peft_lora())),
     "DoRA": ("peft", ours("dora"), peft(peft_lora(use_dora=True))),
     "VeRA": ("peft", ours("vera"), peft(peft_vera)),
-    "AdaLoRA": ("peft", ours("adalora", "~method/penalty"), peft(peft_adalora)),
+    "AdaLoRA": ("peft", ours("adalora", "~method/penalty", *EVERY_STEP), peft(peft_adalora)),
     "GaLore": ("galore-torch", ours("galore", f"rank={GALORE_RANK}"), public(galore)),
     "APOLLO": ("apollo-torch", ours("apollo", f"rank={GALORE_RANK}"), public(apollo)),
 }

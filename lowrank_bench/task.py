@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from statistics import fmean
 from time import perf_counter
 from typing import Any
@@ -10,6 +11,7 @@ import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lowrank_bench.data.loader import Block, BlockLoader
 from lowrank_bench.errors import Diverged
@@ -79,6 +81,16 @@ class Classify(L.LightningModule):
 
     def on_train_start(self) -> None:
         self.update = self.trainer.global_step  # 0, or where a checkpoint left it
+        mixed = str(self.trainer.precision).endswith("mixed")
+        # Casts end with the backward pass: moments, merges and SVDs are not for half precision.
+        self._uncast = torch.autocast(self.device.type, enabled=False) if mixed else nullcontext()
+        # Under a scaler, gradients have their own size only from here on.
+        self._is_scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        if self._is_scaled:
+            self.on_before_optimizer_step = self._before_step  # type: ignore[assignment]
+
+    def _before_step(self, optimizer: Optimizer) -> None:
+        self.method.hooks.before_step(self.model, optimizer, self.update)
 
     def on_train_epoch_start(self) -> None:
         loader = self.trainer.train_dataloader
@@ -103,14 +115,16 @@ class Classify(L.LightningModule):
             self._route(ids)
             loss = self._loss(self.model(x), y, scale)
             self.manual_backward(loss)
-            hooks.before_step(self.model, bare, self.update)
             rates.append(self.lr)
-            optimizer.step()
-            schedule.step()
-            hooks.after_step(self.model, bare, self.update)
-            hooks.step_end(self.model, bare, self.update)
-            if self.update == 0 and self.first_update is not None:
-                self.first_update(self.model)
+            with self._uncast:
+                if not self._is_scaled:
+                    self._before_step(bare)
+                optimizer.step()
+                schedule.step()
+                hooks.after_step(self.model, bare, self.update)
+                hooks.step_end(self.model, bare, self.update)
+                if self.update == 0 and self.first_update is not None:
+                    self.first_update(self.model)
             self.update += 1
             losses.append(loss.detach())
             if timed_alone:

@@ -154,7 +154,7 @@ def forward_equals_effective_weight(case: Case) -> None:
 
 
 def merging_keeps_the_function(case: Case) -> None:
-    """After `merge_` the base alone is the old effective weight, and the layer computes the same."""
+    """After `merge_` the base is the old effective weight, and the layer computes the same."""
     training = case.training().advance(3)
     for name, layer in training.layers().items():
         if isinstance(layer, Adapter) and layer.mergeable:

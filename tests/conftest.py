@@ -68,7 +68,7 @@ def fit(composed: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., An
     small = ("model.hidden=[16,16]", "rank=4", "epochs=2")
 
     def train(
-        *overrides: str, block: int = 16, log_every: int = 20, **slots: Any
+        *overrides: str, block: int = 16, log_every: int = 20, plugins: Any = None, **slots: Any
     ) -> tuple[Classify, list[dict[str, Any]]]:
         cfg = composed(*small, *overrides)
         data, model, method = prepare(cfg)
@@ -93,7 +93,8 @@ def fit(composed: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., An
             accelerator="cpu",
             devices=1,
             max_epochs=cfg.budget.epochs,
-            precision=cfg.precision,
+            precision=None if plugins else cfg.precision,
+            plugins=plugins,
             logger=JsonlLogger(path),
             default_root_dir=tmp_path,
             enable_checkpointing=False,

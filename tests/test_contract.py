@@ -9,9 +9,10 @@ from lowrank_bench.testing import CLAUSES, Case
 
 RECIPES = sorted(path.stem for path in (config_dir() / "method").glob("*.yaml"))
 # Shorter than a paper's cadence, so that refreshes, restarts and masks happen in twelve updates.
+REFRESH = ["method.transform.update_gap=4"]
 CADENCES = {
     "relora": ["method.hooks.restarts.cycle_length=5"],
-    **dict.fromkeys(("galore", "fira", "apollo", "apollo_mini"), ["method.transform.update_gap=4"]),
+    **dict.fromkeys(("galore", "fira", "apollo", "apollo_mini"), REFRESH),
 }
 
 

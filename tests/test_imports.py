@@ -15,7 +15,8 @@ FLOORS = (
     "peft_bridge method events start",
     "task callbacks hooks data models loggers",
     "run selection store checks ending isolate",
-    "cli __main__ session rehearsal tally mistakes report compose methods_cli catalogue door testing",
+    "cli __main__ session rehearsal tally mistakes report compose methods_cli catalogue door "
+    "testing",
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.plugins import MixedPrecision
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -261,3 +262,30 @@ class Witness:
         weight = "not yet moved" if torch.equal(parameter, self.weight) else "moved"
         rate = "this" if optimizer.param_groups[0]["lr"] == self.rate else "the next"
         self.seen.append(f"{moment} gradient {gradient}, weight {weight}, rate of {rate} update")
+
+
+class Sizes:
+    """Remembers what a method sees of gradients, and in which precision it works."""
+
+    def __init__(self) -> None:
+        self.norms: list[float] = []
+        self.types: set[torch.dtype] = set()
+
+    def before_step(self, model: nn.Module, optimizer: Any, update: int) -> None:
+        weight = model.get_parameter("head.weight")
+        assert weight.grad is not None
+        self.norms.append(float(weight.grad.norm()))
+        self.types.add((weight @ weight.T).dtype)
+
+
+def test_hooks_see_gradients_unscaled_and_work_outside_of_autocast(fit: Fit) -> None:
+    plain, half, scaled = Sizes(), Sizes(), Sizes()
+    line = ("method=full", "epochs=1", "lr=1e-30")
+    fit(*line, hooks={"sizes": plain})
+    fit(*line, "precision=bf16-mixed", block=1, hooks={"sizes": half})
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024)
+    fp16 = MixedPrecision("16-mixed", "cpu", scaler)
+    fit(*line, plugins=[fp16], block=1, hooks={"sizes": scaled})
+    assert half.norms == pytest.approx(plain.norms, rel=0.05)
+    assert scaled.norms == pytest.approx(plain.norms, rel=0.05)  # not 1024 times as large
+    assert half.types == scaled.types == {torch.float32}

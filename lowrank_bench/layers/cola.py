@@ -1,6 +1,6 @@
 """Two factors with a non-linearity between them."""
 
-from typing import ClassVar, Self
+from typing import Self
 
 import torch.nn.functional as F
 from torch import Tensor, nn
