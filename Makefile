@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test check format benchmarks clean
+.PHONY: help bench test lint check format benchmarks clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -17,18 +17,21 @@ bench: $(READY) ## Train every method on built-in data; a table, and a page to o
 test: $(READY) ## All tests
 	$(BIN)/python -m pytest -q -n 2 -m "not gpu"
 
-check: $(READY) ## Lint, types and the fast tests
+lint: $(READY) ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+check: lint ## Lint, types and the fast tests
 	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu"
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmarks: $(READY) ## Time the bench itself against plain PyTorch
+benchmarks: $(READY) ## Time the bench against plain PyTorch, and its methods against public ones
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/methods.py
 
 clean: ## Remove the virtual environment; runs stay
 	rm -rf $(VENV)

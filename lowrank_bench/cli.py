@@ -9,6 +9,7 @@ from types import FrameType
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -53,6 +54,8 @@ def main() -> int:
         if arguments.config_dir is not None:
             check_no_shadow(Path(arguments.config_dir))
         check_choices(arguments.overrides)
+        if arguments.multirun:
+            sys.argv = [_with_the_method(word) for word in sys.argv]
         _task()
         if SESSION.mistake is not None:
             raise SESSION.mistake
@@ -64,6 +67,21 @@ def main() -> int:
         print("lowrank-bench: interrupted; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
     return SESSION.tally.close()
+
+
+def _with_the_method(word: str) -> str:
+    """A key of the method as a sweep over its one value.
+
+    Hydra applies what is not swept to the default method first, which need not have the key.
+    """
+    if not word.startswith("method."):
+        return word
+    try:
+        (override,) = OverridesParser.create().parse_overrides([word])
+    except HydraException:  # to be told by Hydra in its turn
+        return word
+    key, _, value = word.partition("=")
+    return word if override.is_sweep_override() else f"{key}=choice({value})"
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

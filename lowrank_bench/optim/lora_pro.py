@@ -72,7 +72,7 @@ class LoRAPro(Wrapper):
         self._adam = {"betas": tuple(betas), "eps": eps, "offset": int(bias_offset)}
         self._paired = {id(factor) for pair in self._pairs for factor in (pair.A, pair.B)}
         self._stacks: list[Stack] | None = None  # stacked at the first step, on its device
-        self._cosine: Tensor | None = None  # the smallest so far
+        self.findings["cosine"] = torch.ones(())  # the smallest so far
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -107,13 +107,11 @@ class LoRAPro(Wrapper):
         stack.put("A", gh_A)
         stack.put("B", gh_B)
         cosine = _cosine((g_A, g_B), (gh_A, gh_B)).min()
-        self._cosine = cosine if self._cosine is None else torch.minimum(self._cosine, cosine)
+        self.findings["cosine"] = torch.minimum(self.findings["cosine"].to(cosine), cosine)
 
     def receipts(self, model: nn.Module) -> dict[str, Receipt]:
         told = super().receipts(model)
-        if self._cosine is None:
-            return told
-        cosine = float(self._cosine)
+        cosine = float(self.findings["cosine"])
         note = "" if cosine >= 0 else "an adjusted gradient pointed uphill"
         return told | {"descent": receipt(cosine >= 0, cosine, note)}
 

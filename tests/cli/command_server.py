@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+LIGHT, HEAVY = ("lowrank_bench.cli",), ("lowrank_bench.run", "peft")
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -55,7 +57,7 @@ class CommandServer:
 
     def __init__(self, *, with_torch: bool, env: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "lowrank_bench.run" if with_torch else "lowrank_bench.cli"],
+            [sys.executable, __file__, *(HEAVY if with_torch else LIGHT)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -82,7 +84,8 @@ class CommandServer:
 
 
 def _serve() -> None:
-    __import__(sys.argv[1])
+    for module in sys.argv[1:]:
+        __import__(module)
     gc.collect()
     gc.freeze()  # else a child's collector copies every page of torch that it walks over
     codes: dict[int, int] = {}

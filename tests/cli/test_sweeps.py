@@ -97,3 +97,11 @@ def test_two_processes_at_the_same_sweep_share_it(start, runs):
         assert sum(map(int, re.findall(r"(\d+) (?:finished|reused)", last))) == 8
     for metrics in runs.glob("*/metrics.jsonl"):
         assert metrics.read_text().count('"epoch": 0') == 1
+
+
+def test_a_key_that_only_the_swept_methods_have_can_be_set(bench, runs):
+    line = ("-m", "method=galore,fira", "method.transform.update_gap=7", *SMALL)
+    outcome = bench(*line)
+    assert (outcome.code, outcome.err) == (0, "")
+    gaps = {record["config"]["method"]["transform"]["update_gap"] for record in records(runs)}
+    assert gaps == {7}
