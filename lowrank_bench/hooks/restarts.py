@@ -1,7 +1,7 @@
 """Restarts of a low-rank correction: merge it, draw it anew, forget its moments."""
 
 from copy import deepcopy
-from math import sqrt
+from math import inf, sqrt
 from typing import Any, Literal, get_args
 
 import torch
@@ -139,6 +139,7 @@ class Restarts:
             bound = 1 / sqrt(A.shape[-1])
             A.copy_(torch.empty(A.shape).uniform_(-bound, bound, generator=generator))
         drift = (layer.effective_weight() - before).norm() / before.norm().clamp(min=1e-30)
+        drift = drift.nan_to_num(inf)  # which max() would pass over
         self.findings["merge_drift"] = max(self.findings["merge_drift"], float(drift))
 
     def _clear(self, optimizer: Optimizer, update: int) -> None:
@@ -209,9 +210,14 @@ def merge_in_single(layer: Adapter) -> None:
 
 
 def rank_of_change(now: Tensor, first: Tensor, *, merges: int) -> int:
-    """The numerical rank of `now` - `first` (o, i), beyond what merging may have rounded."""
+    """The numerical rank of `now` - `first` (o, i), beyond what merging may have rounded.
+
+    0 where it is not finite.
+    """
     rounding = (merges + 1) * torch.finfo(now.dtype).eps * float(first.abs().max())
     change = now.float() - first.to(now.device).float()
+    if not change.isfinite().all():
+        return 0
     threshold = rounding * sqrt(max(change.shape))
     return int((torch.linalg.svdvals(change) > threshold).sum())
 

@@ -59,19 +59,6 @@ class MuonAdamW(Optimizer):
         )
         self._rules: list[Optimizer] = [muon, AdamW(rest, **adamw)] if rest else [muon]
         super().__init__([g for rule in self._rules for g in rule.param_groups], {})
-        self._share()
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self._share()
-
-    def _share(self) -> None:
-        """The two rules work on our groups and state, which loading replaces."""
-        first = 0
-        for rule in self._rules:
-            last = first + len(rule.param_groups)
-            rule.param_groups, rule.state = self.param_groups[first:last], self.state
-            first = last
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
@@ -81,6 +68,10 @@ class MuonAdamW(Optimizer):
         device = self.param_groups[0]["params"][0].device.type
         with torch.autocast(device, enabled=False):  # Newton-Schulz chooses its own precision
             for rule in self._rules:
+                # At each step: loading replaces groups and state, and a transform sets its own.
+                is_muon = isinstance(rule, torch.optim.Muon)
+                rule.param_groups = [g for g in self.param_groups if ("ns_steps" in g) is is_muon]
+                rule.state = self.state
                 rule.step()
         return loss
 

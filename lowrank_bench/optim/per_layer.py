@@ -62,7 +62,8 @@ class PerLayer:
         if not had_gradient.get(name):
             had_gradient[name] = p.grad is not None and bool(p.grad.any())
         self._stepped.add(name)
-        optimizer.advance([part])
+        with torch.autocast(p.device.type, enabled=False):  # as around optimizer.step()
+            optimizer.advance([part])
         p.grad = None
 
     @staticmethod

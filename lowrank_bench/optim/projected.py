@@ -48,6 +48,7 @@ class Update:
     projection: Projection
     own: dict[str, Any]  # our part of the state
     part: Part
+    dropped: dict[str, Any]  # the state before a reset
     lr: float = 0.0
     factor: float = 1.0  # what the inner rule multiplied its direction by, see step_factor
 
@@ -171,11 +172,12 @@ class Projected(Optimizer):
             sign = -1 if group.get("maximize") else 1
             G = G.add(p, alpha=sign * group["weight_decay"])
         own = {key: value for key, value in self.state[p].items() if key in OWN}
+        dropped: dict[str, Any] = {}
         updates = own.setdefault("updates", 0)
         if updates % self.projector.update_gap == 0:
             seed = derive(self.seed, "projection", updates, name)
             projection = self.projector.renew(G, seed)
-            self._renewed(part, p, own, projection, seed)
+            dropped = self._renewed(part, p, own, projection, seed)
             R = projection.project(G)
             if self.projector.basis != "gaussian":
                 energy = R.float().square().sum() / G.float().square().sum().clamp_(min=1e-30)
@@ -190,7 +192,7 @@ class Projected(Optimizer):
         own["updates"] = updates + 1
         stand_in.data = torch.zeros_like(R)
         stand_in.grad = R
-        return Update(p, G, R, stand_in, projection, own, part)
+        return Update(p, G, R, stand_in, projection, own, part, dropped)
 
     def _renewed(
         self,
@@ -199,8 +201,8 @@ class Projected(Optimizer):
         own: dict[str, Any],
         projection: Projection,
         seed: int,
-    ) -> None:
-        """Keep a new projection, and let the moments meet their fate."""
+    ) -> dict[str, Any]:
+        """Keep a new projection, and let the moments meet their fate; return what they drop."""
         old = Projection(own.get("P"), own.get("Q"))
         if self.projector.basis == "gaussian":
             own["seed"] = torch.tensor(seed)  # int64 on the CPU, where reading waits for nothing
@@ -209,9 +211,12 @@ class Projected(Optimizer):
             own.update((key, each) for key, each in kept.items() if each is not None)
         if own["updates"] and self.moments == "rotate":
             rotate(self.state[p], part.settings, old, projection)
-        if self.moments == "reset":
-            self.state[p].clear()  # the inner rule begins anew where it finds nothing
         self.findings["refreshes"] += 1
+        if self.moments != "reset":
+            return {}
+        dropped = dict(self.state[p])
+        self.state[p].clear()  # the inner rule begins anew where it finds nothing
+        return dropped
 
     def _finish(self, u: Update) -> None:
         """Move the parameter by what the inner rule left in the stand-in."""
@@ -228,6 +233,8 @@ class Projected(Optimizer):
         if decay == "after":
             u.p.mul_(keep)
         state.update(u.own)  # not sooner: some rules begin only where the state is empty
+        for key, value in u.dropped.items():
+            state.setdefault(key, value)  # what the rule did not begin again is a hook's
         u.Z.grad, u.Z.data = None, u.Z.new_empty(0)
 
     def move(self, u: Update) -> None:

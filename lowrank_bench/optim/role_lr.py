@@ -94,11 +94,12 @@ class RoleRates(Wrapper):
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         now, began = self.param_groups[self._base]["lr"], self._rates[self._base]
-        off = max(
+        off = [  # a rate of 0 has no ratio
             abs(group["lr"] / rate - now / began)
             for group, rate in zip(self.param_groups, self._rates, strict=True)
-        )
-        self.findings["lr_ratio_off"] = max(self.findings["lr_ratio_off"], float(off))
+            if rate and began
+        ]
+        self.findings["lr_ratio_off"] = max([self.findings["lr_ratio_off"], *map(float, off)])
         return self.inner.step(closure)
 
     def receipts(self, model: nn.Module) -> dict[str, Receipt]:

@@ -33,8 +33,8 @@ class Grams:
         self.dtype = torch.promote_types(A.dtype, torch.float32)
         self.A, self.B, self.scale = A.to(wide(A)), B.to(wide(B)), scale
         noise = (A.shape[-2] * torch.finfo(self.dtype).eps) ** 2  # of the largest eigenvalue
-        self.lam, self.U = torch.linalg.eigh(self.B.mT @ self.B)
-        self.nu, self.V = torch.linalg.eigh(self.A @ self.A.mT)
+        self.lam, self.U = torch.linalg.eigh(_finite(self.B.mT @ self.B))
+        self.nu, self.V = torch.linalg.eigh(_finite(self.A @ self.A.mT))
         self.inverse_B = _inverse(self.lam, self.U, delta, noise)
         self.inverse_A = _inverse(self.nu, self.V, delta, noise)
 
@@ -69,6 +69,11 @@ class Grams:
         """g_A = s B^T G and g_B = s G A^T, in double precision."""
         B, A = self.B.to(G), self.A.to(G)
         return self.scale * (B.mT @ G), self.scale * (G @ A.mT)
+
+
+def _finite(gram: Tensor) -> Tensor:
+    """0 for what is not finite: a run that has diverged is the loss's to tell, not LAPACK's."""
+    return gram.nan_to_num(0.0, 0.0, 0.0)
 
 
 def _inverse(values: Tensor, vectors: Tensor, delta: float, noise: float) -> Tensor:

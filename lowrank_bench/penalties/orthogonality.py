@@ -81,4 +81,5 @@ class _Distance(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         residual, stacked = ctx.saved_tensors
-        return ((4 * gradient[:, None, None] * residual) @ stacked).unbind()
+        with torch.autocast(stacked.device.type, enabled=False):
+            return ((4 * gradient[:, None, None] * residual) @ stacked).unbind()

@@ -21,8 +21,7 @@ SHORT = ("epochs=1", "logger=local")  # the last of two equal keys wins
 
 
 def _written(language: str) -> str:
-    (text,) = [block for kind, block in BLOCKS if kind == language]
-    return text
+    return next(block for kind, block in BLOCKS if kind == language)
 
 
 def test_every_command_of_the_readme_is_known_to_a_test_or_to_ci():
@@ -55,6 +54,16 @@ def test_the_commands_run_and_their_runs_can_be_reported(bench, here, env):
     assert report.returncode == 0, report.stderr
     assert "small" in report.stdout
     assert (here / "reports" / "runs" / "index.html").exists()
+
+
+def test_the_lines_for_ones_own_loop_run():
+    from torch import nn
+
+    lines = [block for kind, block in BLOCKS if kind == "python"][1]
+    names = {"model": nn.Sequential(nn.Linear(16, 16))}
+    exec(lines, names)
+    assert type(names["model"][0]).__name__ == "SVDLinear"
+    assert names["optimizer"].param_groups[0]["lr"] == 1e-3
 
 
 def test_the_mistake_of_the_readme_is_answered_as_it_says(composing):
