@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
 from lowrank_bench.errors import ConfigError
+from lowrank_bench.optim.wrapper import evaluated
 
 kernels: Any = torch  # whose stubs leave the foreach functions out
 
@@ -47,10 +48,7 @@ class AdamWHF(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         for group in self.param_groups:
             held = [p for p in group["params"] if p.grad is not None]
             # One kernel over a list saves launches on a GPU; on a CPU, one parameter after the

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.layers.flora import FLoRABank
-from lowrank_bench.optim.wrapper import Wrapper
+from lowrank_bench.optim.wrapper import Wrapper, evaluated
 from lowrank_bench.receipt import Receipt, receipt
 
 Stacks = dict[nn.Parameter, list[nn.Parameter]]  # of (K, ...), its K parts
@@ -52,10 +52,7 @@ class Lazy(Wrapper):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         present = self._present()
         for stack, parts in self._stacks.items():
             if stack.grad is not None:

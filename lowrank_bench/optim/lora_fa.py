@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.optim.pairs import Stack, pairs_in, stacks, wide
-from lowrank_bench.optim.wrapper import Wrapper
+from lowrank_bench.optim.wrapper import Wrapper, evaluated
 from lowrank_bench.receipt import Receipt, receipt
 
 
@@ -46,10 +46,7 @@ class LoRAFA(Wrapper):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         if self._stacks is None:
             self._stacks = stacks(self._pairs)
         for index, stack in enumerate(self._stacks):

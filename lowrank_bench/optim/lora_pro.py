@@ -11,7 +11,7 @@ from torch.optim import SGD, Optimizer
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.optim.pairs import Stack, pairs_in, stacks
 from lowrank_bench.optim.sylvester import Grams
-from lowrank_bench.optim.wrapper import Wrapper, innermost
+from lowrank_bench.optim.wrapper import Wrapper, evaluated, innermost
 from lowrank_bench.receipt import Receipt, receipt
 
 
@@ -76,10 +76,7 @@ class LoRAPro(Wrapper):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         if self._stacks is None:
             self._stacks = stacks(self._pairs)
         for stack in self._stacks:
@@ -112,7 +109,7 @@ class LoRAPro(Wrapper):
     def receipts(self, model: nn.Module) -> dict[str, Receipt]:
         told = super().receipts(model)
         cosine = float(self.findings["cosine"])
-        note = "" if cosine >= 0 else "an adjusted gradient pointed uphill"
+        note = "" if cosine >= 0 else "an adjusted gradient pointed uphill, or nowhere"
         return told | {"descent": receipt(cosine >= 0, cosine, note)}
 
 
@@ -152,4 +149,4 @@ def _cosine(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
         return a + b
 
     size = (dot(one, one) * dot(other, other)).sqrt()
-    return torch.where(size > 0, dot(one, other) / size, 1)
+    return torch.where(size == 0, 1, dot(one, other) / size)  # NaN stays, and fails

@@ -7,6 +7,7 @@ import torch
 from torch.optim import AdamW, Optimizer
 
 from lowrank_bench.errors import ConfigError
+from lowrank_bench.optim.wrapper import evaluated
 
 Groups = list[dict[str, Any]]
 
@@ -61,10 +62,7 @@ class MuonAdamW(Optimizer):
         super().__init__([g for rule in self._rules for g in rule.param_groups], {})
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         device = self.param_groups[0]["params"][0].device.type
         with torch.autocast(device, enabled=False):  # Newton-Schulz chooses its own precision
             for rule in self._rules:

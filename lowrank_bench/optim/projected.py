@@ -16,7 +16,7 @@ from lowrank_bench.optim.per_layer import PerLayer
 from lowrank_bench.optim.projection_receipts import projection_receipts
 from lowrank_bench.optim.projection_targets import projection_targets
 from lowrank_bench.optim.projector import Projection, Projector
-from lowrank_bench.optim.wrapper import Wrapper
+from lowrank_bench.optim.wrapper import Wrapper, evaluated
 from lowrank_bench.receipt import Receipt
 from lowrank_bench.seeds import derive
 
@@ -96,6 +96,11 @@ class Projected(Optimizer):
                 "method.transform.moments=rotate: a gaussian basis is not orthonormal; "
                 "choose keep or reset"
             )
+        if moments == "rotate" and type(inner).__module__.startswith("bitsandbytes"):
+            raise ConfigError(
+                f"method.transform.moments=rotate: the 8-bit moments of {type(inner).__name__} "
+                "cannot be turned; choose keep or reset"
+            )
         if isinstance(inner, Wrapper):
             raise ConfigError(
                 f"method.optimizer: {type(inner).__name__} changes gradients or rates around its "
@@ -136,10 +141,7 @@ class Projected(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         self.advance(self._parts)
         if self._per_layer is not None:
             self._per_layer.finish()

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -44,3 +45,11 @@ def innermost(optimizer: Optimizer) -> Optimizer:
     while isinstance(optimizer, Wrapper):
         optimizer = optimizer.inner
     return optimizer
+
+
+def evaluated(closure: Callable[[], Any] | None) -> Any:
+    """The loss of a closure given to step(), None without one."""
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()

@@ -95,6 +95,7 @@ BEFORE_TRAINING = {
     "method=relora method.hooks.restarts.cycle_length=-1": ("cycle_length=-1",),
     "method=galore method.transform.side=up": ("side=up", "reverse_std"),
     "method=galore method/optimizer=lora_plus": ("method.optimizer.roles", "'lora_B'"),
+    "method=galore method/optimizer=adam8bit": ("moments=rotate", "keep or reset"),
     "method=full method/transform=lora_pro": ("lora_pro",),
     "method=lora_fa method.trainable=[*.A,*.B]": ("lora_fa", "A"),
     "method=lora_fa method/optimizer=lora_plus": ("lora_A",),

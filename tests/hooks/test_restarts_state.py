@@ -59,6 +59,18 @@ def test_the_receipts_fail_where_moments_survived() -> None:
     assert not hook.receipts(net)["moments_cleared"]["ok"]
 
 
+def test_the_receipts_fail_where_weights_are_not_finite() -> None:
+    net, hook = Net(), restarts()
+    optimizer = adam(net)
+    advance(net, optimizer, hook, range(7))
+    with torch.no_grad():
+        net.second.A[0, 0] = torch.nan
+    advance(net, optimizer, hook, range(7, UPDATES))
+    found = hook.receipts(net)
+    assert not found["merge_drift"]["ok"]
+    assert not found["rank_of_change"]["ok"]
+
+
 def test_the_receipts_of_a_merge_that_changes_the_function_fail() -> None:
     class Forgetful(LoRALinear):
         def merge_(self) -> None:

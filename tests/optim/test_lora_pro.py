@@ -213,6 +213,22 @@ def test_autocast_does_not_lower_the_precision() -> None:
     assert torch.equal(*results)
 
 
+@pytest.mark.parametrize("moments", ["adam", "none"])
+def test_a_run_that_diverged_is_left_to_the_loss_and_fails_its_receipt(moments: str) -> None:
+    model = adapted()
+    optimizer = lora_pro(model, moments)
+    give_gradients(model)
+    optimizer.step()
+    assert optimizer.receipts(model)["descent"]["ok"]
+    with torch.no_grad():
+        layers(model)["first"].B[0, 0] = torch.nan
+    give_gradients(model)
+    optimizer.step()
+    assert layers(model)["first"].B.isnan().any()
+    assert layers(model)["fourth"].B.isfinite().all()  # of one stack
+    assert not optimizer.receipts(model)["descent"]["ok"]
+
+
 # The recipe
 
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from injected import Matrices, adamw_hf, named, wrapped
+from injected import Matrices, adamw_hf, made, named, train, wrapped
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW
 
@@ -145,3 +145,13 @@ def test_a_state_that_cannot_be_turned_is_refused_at_the_first_update() -> None:
     model.inject(0)
     with pytest.raises(ConfigError, match="rotate: cannot turn 'max_exp_avg_sq' of AdamW"):
         optimizer.step()
+
+
+def test_a_reset_leaves_what_hooks_keep_beside_the_moments() -> None:
+    model = Matrices()
+    optimizer = made("reset", model, adamw_hf(), gap=T)
+    train(model, optimizer, range(1))
+    averages = optimizer.state[model.wide]["sensitivity"] = torch.ones_like(model.wide)
+    train(model, optimizer, range(1, T + 1))
+    assert optimizer.state[model.wide]["sensitivity"] is averages
+    assert optimizer.state[model.wide]["step"] == 1

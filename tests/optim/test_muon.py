@@ -20,6 +20,7 @@ SETTINGS: dict[str, Any] = {
     "ns_steps": 5,
     "adjust_lr_fn": "match_rms_adamw",
 }
+MOMENTS = ("momentum_buffer", "exp_avg")
 ADAMW: dict[str, Any] = {"lr": 0.003, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.2}
 
 
@@ -160,3 +161,17 @@ def test_a_setting_that_torch_refuses_is_one_line() -> None:
     method = load_method("full", ["method/optimizer=muon", "method.optimizer.adjust_lr_fn=some"])
     with pytest.raises(ConfigError, match=r"method\.optimizer: .*some is not supported"):
         method.optimizer(method.apply(Tower()))
+
+
+@pytest.mark.parametrize("transform", ["galore", "fira", "apollo"])
+def test_behind_a_projection_both_rules_see_the_projected_gradient(transform: str) -> None:
+    case = Case(transform, ["method/optimizer=muon", "method.transform.update_gap=4"])
+    training = case.training().advance(1)
+    shapes = {
+        name: next(v.shape for k, v in training.optimizer.state[p].items() if k in MOMENTS)
+        for name, p in training.model.named_parameters()
+    }
+    assert shapes["tall.weight"] == (32, 4)  # of (32, 8), by Muon
+    assert shapes["head.weight"] == (4, 32)  # of (8, 32), by AdamW
+    assert shapes["tall.bias"] == (32,)
+    state_survives_a_checkpoint(case)

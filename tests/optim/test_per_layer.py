@@ -53,6 +53,16 @@ def test_the_trajectory_is_that_without(kind: str) -> None:
             assert torch.equal(p, q)
 
 
+def test_a_backward_pass_under_autocast_does_not_lower_the_precision_of_the_step() -> None:
+    model, seen = network(), []
+    optimizer = made(model)
+    move = optimizer.move
+    optimizer.move = lambda u: seen.append(u.R.dtype) or move(u)  # type: ignore[method-assign]
+    with torch.autocast("cpu", torch.bfloat16):
+        loss(model, 0).backward()
+    assert seen == [torch.float32] * 3
+
+
 def test_each_gradient_is_freed_when_its_parameter_has_moved() -> None:
     model = network()
     optimizer = made(model)

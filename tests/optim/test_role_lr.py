@@ -101,6 +101,15 @@ def test_a_schedule_that_assigns_one_rate_to_all_fails_the_receipt() -> None:
     assert optimizer.receipts(model)["decay_kept"]["ok"] is False
 
 
+def test_at_a_rate_of_zero_there_is_no_ratio_to_watch() -> None:
+    method = lora_plus("method.optimizer.inner.lr=0")
+    model = method.apply(Net())
+    optimizer = method.optimizer(model)
+    model(torch.randn(4, 6)).sum().backward()
+    optimizer.step()
+    assert optimizer.receipts(model)["lr_ratio"]["ok"]  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("rule", ["adamw", "sgd", "adamw_hf", "muon"])
 def test_at_ratio_1_it_is_the_inner_rule_bit_for_bit(rule: str) -> None:
     """So LoRA+ at ratio 1 is LoRA."""

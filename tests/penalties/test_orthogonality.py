@@ -68,12 +68,14 @@ def test_the_gradient_is_that_of_the_value(form: str) -> None:
 
 def test_under_autocast_it_is_measured_in_full_precision() -> None:
     layers = tower(*SHAPES).float()
-    penalty = Orthogonality(1, "squared_sum")
-    expected = penalty(layers).detach()
-    with torch.autocast("cpu", torch.bfloat16):
-        found = penalty(layers)
-    found.backward()
-    assert torch.equal(found.detach(), expected)
+    penalty, results = Orthogonality(1, "squared_sum"), []
+    factors = [p for name, p in layers.named_parameters() if name.endswith(("P", "Q"))]
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            found = penalty(layers)
+            results.append([found, *torch.autograd.grad(found, factors)])
+    for plain, under_autocast in zip(*results, strict=True):
+        assert torch.equal(plain, under_autocast)
 
 
 @pytest.mark.parametrize("form", ["squared_sum", "mean_norm"])
