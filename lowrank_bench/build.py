@@ -31,7 +31,10 @@ def build(node: DictConfig | dict[str, Any], key: str) -> Any:
         cause = error.__cause__
         if isinstance(cause, ConfigError):
             raise cause from None
-        raise ConfigError(f"{key}: {_line(cause or error)}") from error
+        line = _line(cause or error)
+        if "required positional argument" in line:
+            line += "; where a slot is to be called later, its YAML says `_partial_: true`"
+        raise ConfigError(f"{key}: {line}") from error
 
 
 def _check(content: Any, key: str) -> None:
@@ -45,6 +48,8 @@ def _check(content: Any, key: str) -> None:
 
 
 def _check_target(content: dict[str, Any], key: str) -> None:
+    if not isinstance(content["_target_"], str):
+        raise ConfigError(f"{key}._target_={content['_target_']}: must be a dotted name")
     try:
         with _silent_hydra():
             target = get_object(content["_target_"])
@@ -78,17 +83,30 @@ def _silent_hydra() -> Iterator[None]:
 
 def _missing(target: str) -> str:
     """What to install, or which name was probably meant; empty where neither is known."""
-    package, _, name = target.rpartition(".")
-    root = target.partition(".")[0]
-    if find_spec(root) is None:
+    root, *rest = target.split(".")
+    if not root or find_spec(root) is None:
         extra = f"; pip install 'lowrank-bench[{root}]'" if root in EXTRAS else ""
         return f"there is no package '{root}' here{extra}"
+    holder = root
+    for name in rest:
+        try:
+            with _silent_hydra():
+                there = dir(get_object(holder))
+        except Exception:  # it is there, and breaks when it is imported
+            return ""
+        if name not in there and not _is_module(f"{holder}.{name}"):
+            close = nearest(name, there)
+            meant = f"; did you mean '{holder}.{close}'?" if close else ""
+            return f"{holder} has no '{name}'{meant}"
+        holder = f"{holder}.{name}"
+    return ""
+
+
+def _is_module(name: str) -> bool:
     try:
-        with _silent_hydra():
-            close = nearest(name, dir(get_object(package)))
-    except Exception:
-        return ""
-    return f"{package} has no '{name}'" + (f"; did you mean '{package}.{close}'?" if close else "")
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # its parent is no package
+        return False
 
 
 def _line(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from lowrank_bench.config_dir import check_no_shadow, config_dir
+from lowrank_bench.config_dir import check_folder, config_dir
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.names import hint
 
@@ -35,7 +35,7 @@ class Catalogue:
         if folder is not None:
             if not Path(folder).is_dir():
                 raise ConfigError(f"--config-dir={folder}: there is no such folder")
-            check_no_shadow(Path(folder))
+            check_folder(Path(folder))
             self.roots.append(Path(folder) / "method")
 
     def names(self, slot: str = "") -> list[str]:

@@ -3,7 +3,10 @@
 import os
 import signal
 import sys
+from contextlib import redirect_stdout, suppress
+from io import StringIO
 from pathlib import Path
+from textwrap import fill
 from types import FrameType
 
 import hydra
@@ -15,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lowrank_bench.checks import check_choices
-from lowrank_bench.config_dir import check_no_shadow, config_dir
+from lowrank_bench.config_dir import check_folder, config_dir
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.mistakes import in_one_line
 from lowrank_bench.session import SESSION, Job
@@ -52,10 +55,15 @@ def main() -> int:
     arguments, _ = get_args_parser().parse_known_args()
     try:
         if arguments.config_dir is not None:
-            check_no_shadow(Path(arguments.config_dir))
+            check_folder(Path(arguments.config_dir))
         check_choices(arguments.overrides)
         if arguments.multirun:
             sys.argv = [_with_the_method(word) for word in sys.argv]
+        if arguments.help:
+            with redirect_stdout(StringIO()) as told, suppress(SystemExit):
+                _task()
+            print(*map(_folded, told.getvalue().splitlines()), sep="\n")
+            return 0
         _task()
         if SESSION.mistake is not None:
             raise SESSION.mistake
@@ -82,6 +90,10 @@ def _with_the_method(word: str) -> str:
         return word
     key, _, value = word.partition("=")
     return word if override.is_sweep_override() else f"{key}=choice({value})"
+
+
+def _folded(line: str) -> str:
+    return fill(line, 100, subsequent_indent=" " * 8) if len(line) > 100 else line
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

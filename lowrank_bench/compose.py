@@ -12,7 +12,7 @@ from omegaconf import DictConfig, open_dict
 from packaging.version import Version
 
 from lowrank_bench.checks import check_choices
-from lowrank_bench.config_dir import check_no_shadow, config_dir
+from lowrank_bench.config_dir import check_folder, config_dir
 from lowrank_bench.errors import ConfigError
 
 VERSION_BASE = Version("1.3")
@@ -32,7 +32,7 @@ def composed(overrides: Sequence[str], folder: str | Path | None = None) -> Dict
     if folder is not None:
         if not Path(folder).is_dir():
             raise ConfigError(f"config_dir={folder}: there is no such folder")
-        check_no_shadow(Path(folder))
+        check_folder(Path(folder))
         place = f"file://{Path(folder).resolve()}"
         search_path.prepend("command-line", place, SearchPathQuery(provider="schema"))
     base = VersionBase.instance()

@@ -61,7 +61,4 @@ def compose_method(
 
 def assemble(node: dict[str, Any], seed: int) -> Method:
     """The Method that a resolved node describes."""
-    try:
-        return Method(seed=seed, **build(node, "method"))
-    except TypeError as error:
-        raise ConfigError(f"method: {error}") from None
+    return Method(seed=seed, **build(node, "method"))

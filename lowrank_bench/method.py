@@ -1,7 +1,8 @@
 """The method: everything under the config node `method`, as slots."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
+from inspect import isclass
 from typing import Any
 
 import torch
@@ -11,10 +12,17 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.events import Events
-from lowrank_bench.names import match
+from lowrank_bench.names import hint, match
 from lowrank_bench.optim.roles import check_cover, groups_by_role
 from lowrank_bench.seeds import derive
-from lowrank_bench.start import declared_by, start
+from lowrank_bench.start import (
+    check_kept,
+    check_plain,
+    check_replaceable,
+    declared_by,
+    drawing,
+    start,
+)
 
 Loss = Callable[[nn.Module], Tensor]
 
@@ -41,9 +49,26 @@ class Slots:
     hooks: Mapping[str, Any] | None = field(default_factory=dict)  # see events.py
 
     def __post_init__(self) -> None:
-        for slot in ("optimizer", "schedule"):
+        for slot in ("name", "targets", "optimizer", "schedule"):
             if getattr(self, slot) is None:
                 raise ConfigError(f"method.{slot}=null: must be given")
+        for slot in ("adapter", "init", "optimizer", "transform", "schedule", "penalty"):
+            _check_callable(slot, getattr(self, slot))
+        layer = declared_by(self.adapter)
+        if isclass(layer) and issubclass(layer, nn.Module):
+            raise ConfigError(
+                f"method.adapter._target_: {layer.__name__} is a layer; name {layer.__name__}.adapt"
+            )
+
+
+def _check_callable(slot: str, given: Any) -> None:
+    if isinstance(given, Mapping):
+        raise ConfigError(f"method.{slot}: has no _target_, which says what it is")
+    if given is not None and not callable(given):
+        raise ConfigError(
+            f"method.{slot}={given}: is nothing that can be called; a file of that slot is chosen "
+            f"by method/{slot}={given}, or in a recipe by `override {slot}: {given}`"
+        )
 
 
 class Method:
@@ -54,6 +79,13 @@ class Method:
     """
 
     def __init__(self, *, seed: int = 0, **slots: Any) -> None:
+        known = {each.name: each for each in fields(Slots)}
+        for key in slots:
+            if key not in known:
+                raise ConfigError(f"method.{key}: there is no such slot{hint(key, known)}")
+        for key, each in known.items():
+            if key not in slots and each.default is each.default_factory is MISSING:
+                raise ConfigError(f"method.{key}: is missing; does the recipe inherit `full`?")
         self.slots = Slots(**slots)
         self.seed = seed
         self.hooks = Events(self.slots.hooks or {})
@@ -67,18 +99,21 @@ class Method:
 
         `loss` maps the model to its loss on a few training batches; inits that begin at the
         gradient need it. Returns the adapted model, which may be `model` itself.
-        Raises: ConfigError when a glob matches nothing, when the init is not made for the
-        layers, or when a layer with a base no longer computes what its base did.
+        Raises: ConfigError when the model is adapted already, when a glob matches nothing, when
+        a target shares its weight with another layer, when the init is not made for the layers,
+        or when a layer with a base no longer computes what its base did.
         """
         slots = self.slots
+        check_plain(model)
         linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
         targets = match(slots.targets, linears, key="method.targets")
         needs = self._needs(model, targets, loss)
         model.requires_grad_(False)
         if slots.adapter is not None:
-            with torch.random.fork_rng(devices=[]):  # for adapters that draw by themselves
-                torch.manual_seed(derive(self.seed, "adapter"))
+            check_replaceable(model, targets)
+            with drawing(derive(self.seed, "adapter"), model):  # some draw by themselves
                 model = slots.adapter(model, targets)
+            check_kept(model, targets)
         chosen = [parameter for parameter in model.parameters() if parameter.requires_grad]
         model.requires_grad_(False)  # what the adapter added too
         for name in targets:
@@ -99,11 +134,14 @@ class Method:
             for name in match(self.slots.trainable, parameters, key="method.trainable"):
                 parameters[name].requires_grad_(True)
         head = self.slots.head
-        if head is not None and (head not in targets or self.slots.adapter is None):
-            try:
-                model.get_submodule(head).requires_grad_(True)
-            except AttributeError:
-                raise ConfigError(f"method.head={head}: the model has no such module") from None
+        if head is None:
+            return
+        if head not in dict(model.named_modules()):
+            raise ConfigError(f"method.head={head}: the model has no such module")
+        adapted = tuple(f"{name}." for name in targets) if self.slots.adapter is not None else ()
+        for name, parameter in parameters.items():
+            if name.startswith(f"{head}.") and not name.startswith(adapted):
+                parameter.requires_grad_(True)
 
     def _needs(
         self, model: nn.Module, targets: Sequence[str], loss: Loss | None
@@ -122,7 +160,14 @@ class Method:
                 )
             weights: list[Any] = [layer.weight.requires_grad_(True) for layer in layers.values()]
             with torch.enable_grad():
-                gradients = torch.autograd.grad(loss(model), weights)
+                gradients = torch.autograd.grad(loss(model), weights, allow_unused=True)
+            for name, gradient in zip(layers, gradients, strict=True):
+                if gradient is None:
+                    raise ConfigError(
+                        f"method.init={declared_by(init).__name__}: the loss does not depend on "
+                        f"'{name}', so there is no gradient to begin at; leave it out of "
+                        "method.targets"
+                    )
             return {
                 name: {"gradient": gradient}
                 for name, gradient in zip(layers, gradients, strict=True)

@@ -3,9 +3,10 @@
 import re
 
 from hydra.errors import MissingConfigException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from lowrank_bench.compose import composed
+from lowrank_bench.config_dir import config_dir
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.names import hint, nearest
 
@@ -20,7 +21,7 @@ def in_one_line(error: Exception, overrides: list[str]) -> str:
         known = error.options or []
         return f"{group}={choice}: there is no such choice{hint(choice, known)}" if group else text
     if key := _unknown_key(text):
-        return f"{key}: there is no such key{_meant(key)}"
+        return f"{key}: there is no such key{_meant(key, overrides)}"
     if ambiguous := re.search(r"Ambiguous value for argument '(.+?)'", text):
         return f"{ambiguous[1]}: several values make a sweep; say -m {ambiguous[1]}"
     cause = error.__cause__
@@ -36,12 +37,26 @@ def _unknown_key(text: str) -> str | None:
     return None
 
 
-def _meant(key: str) -> str:
-    """The nearest of all keys of the primary config, deep ones included."""
-    known = _keys(OmegaConf.to_container(composed([]), resolve=False), "")
+def _meant(key: str, overrides: list[str]) -> str:
+    """The nearest of all keys of the config with these choices, deep ones included."""
+    known = _keys(OmegaConf.to_container(_chosen(overrides), resolve=False), "")
     beside = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]
     close = nearest(key, beside) or nearest(key, known)
     return f"; did you mean '{close}'?" if close else "; --cfg job shows all keys"
+
+
+def _chosen(overrides: list[str]) -> DictConfig:
+    """The config with those of the overrides that choose a packaged file."""
+    choices = [each for each in overrides if _is_choice(each)]
+    try:
+        return composed(choices)
+    except Exception:  # one of them is wrong too
+        return composed([])
+
+
+def _is_choice(override: str) -> bool:
+    group, _, choice = override.partition("=")
+    return (config_dir() / group / f"{choice}.yaml").is_file()
 
 
 def _keys(node: object, prefix: str) -> list[str]:

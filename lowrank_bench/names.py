@@ -32,6 +32,8 @@ def match(patterns: Sequence[str], names: Iterable[str], *, key: str) -> list[st
     names = list(names)
     if isinstance(patterns, str):
         raise ConfigError(f"{key}={patterns!r}: must be a list of globs, e.g. {key}='[{patterns}]'")
+    if not all(isinstance(pattern, str) for pattern in patterns):
+        raise ConfigError(f"{key}={patterns}: must be a list of globs, e.g. {key}='[*]'")
     globs = [pattern.removeprefix(MAYBE) for pattern in patterns]
     for pattern in patterns:
         if not pattern.startswith(MAYBE) and not any(fnmatchcase(n, pattern) for n in names):

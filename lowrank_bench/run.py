@@ -51,10 +51,7 @@ def prepare(cfg: DictConfig) -> tuple[ImageData, nn.Module, Method]:
     torch.manual_seed(cfg.seed)  # as a plain script would, so that the two can be compared
     node: Any = OmegaConf.to_container(cfg.model, resolve=True)
     model = build({k: v for k, v in node.items() if k not in NOT_THE_NETWORKS}, "model")
-    try:
-        method = Method(seed=cfg.seed, **build(cfg.method, "method"))
-    except TypeError as error:
-        raise ConfigError(f"method: {error}") from None
+    method = Method(seed=cfg.seed, **build(cfg.method, "method"))
     x, y = data.train.fetch(slice(0, START_BATCHES * cfg.budget.batch_size))
     model = method.apply(model, loss=lambda net: F.cross_entropy(net(x), y))
     check_adapters(model, data.adapters)

@@ -1,5 +1,7 @@
-"""How an adapted layer starts, and the checks that it is one."""
+"""How an adapted layer starts, and the checks of a model around that."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -9,6 +11,7 @@ from torch import nn
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.layers.layer import Layer
 
+INHERIT = "lowrank_bench.layers.layer.Layer"
 DRIFT = 1e-5  # of the largest output; single precision's own error is below 1e-6
 
 
@@ -18,7 +21,9 @@ def start(name: str, layer: nn.Module, init: Any, seed: int, **needs: Any) -> No
     Raises: ConfigError when the init is not made for the layer, when the layer breaks the
     contract of a parametrisation, or when one with a base no longer computes what that did.
     """
-    domain = getattr(layer, "domain", "dense")
+    domain = getattr(layer, "domain", "dense" if isinstance(layer, nn.Linear) else None)
+    if domain is None:
+        raise ConfigError(f"{_what(name, layer)} has no `domain`; inherit {INHERIT}")
     if init is None:
         if domain in ("dense", "peft"):  # as the model, or the layer's own library, drew it
             return
@@ -31,9 +36,8 @@ def start(name: str, layer: nn.Module, init: Any, seed: int, **needs: Any) -> No
             f"but '{name}' is {domain} ({type(layer).__name__})"
         )
     base = getattr(layer, "base", None)
-    check_contract(name, layer)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
+    with drawing(seed, layer), torch.no_grad():
+        check_contract(name, layer)
         before = _outputs(base) if base is not None else None
         init(layer, **needs)
         if isinstance(layer, Layer):
@@ -42,18 +46,71 @@ def start(name: str, layer: nn.Module, init: Any, seed: int, **needs: Any) -> No
             _check_same_start(name, layer, before, declared.__name__)
 
 
+@contextmanager
+def drawing(seed: int, module: nn.Module) -> Iterator[None]:
+    """The global generators at `seed`, of the CPU and where `module` lies; afterwards as before."""
+    devices = {p.get_device() for p in module.parameters() if p.is_cuda}
+    with torch.random.fork_rng(devices=sorted(devices)):
+        torch.manual_seed(seed)
+        yield
+
+
 def declared_by(init: Any) -> Any:
     """The function behind a partial."""
     return init.func if isinstance(init, partial) else init
+
+
+def check_plain(model: nn.Module) -> None:
+    """Raise ConfigError when a method has been applied to the model before."""
+    for name, module in model.named_modules():
+        if hasattr(module, "domain"):
+            raise ConfigError(
+                f"method.targets: the model is adapted already ('{name}' is a "
+                f"{type(module).__name__}); apply a method once, and to a plain model"
+            )
+
+
+def check_replaceable(model: nn.Module, targets: Sequence[str]) -> None:
+    """Raise ConfigError for a target whose replacement would leave another layer as it was."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    for target in targets:
+        if not target:
+            raise ConfigError(
+                "method.targets: the model is itself an nn.Linear; put it into an nn.Sequential"
+            )
+        for parameter in model.get_submodule(target).parameters():
+            if len(shared := names[id(parameter)]) > 1:
+                raise ConfigError(
+                    f"method.targets: '{target}' shares its weight ({', '.join(shared)}); leave "
+                    "it out, or give each place a weight of its own"
+                )
+
+
+def check_kept(model: Any, targets: Sequence[str]) -> None:
+    """Raise ConfigError when an adapter gave back something else than the adapted model."""
+    if not isinstance(model, nn.Module):
+        raise ConfigError(
+            f"method.adapter: returned {type(model).__name__}; it must return the model"
+        )
+    there = dict(model.named_modules())
+    for target in targets:
+        if target not in there:
+            raise ConfigError(
+                f"method.adapter: the model that it returned has no '{target}'; the layers must "
+                "keep their names"
+            )
 
 
 def check_contract(name: str, layer: nn.Module) -> None:
     """Raise ConfigError, in one line, for the first thing that a parametrisation must have."""
     if isinstance(layer, nn.Linear):
         return
-    what = f"method.adapter: {type(layer).__name__} at '{name}'"
-    if not hasattr(layer, "domain"):
-        raise ConfigError(f"{what} has no `domain`; inherit lowrank_bench.layers.layer.Layer")
+    what = _what(name, layer)
+    for size in ("in_features", "out_features"):
+        if not isinstance(getattr(layer, size, None), int):
+            raise ConfigError(f"{what} has no `{size}`; set it to that of the layer it replaces")
     roles = getattr(layer, "roles", {})
     for own, _ in layer.named_parameters(recurse=False):
         if own not in roles:
@@ -67,9 +124,14 @@ def check_contract(name: str, layer: nn.Module) -> None:
             "the same, or set `mergeable = False`"
         )
     expected = (layer.out_features, layer.in_features)
-    found = tuple(layer.effective_weight().shape)  # type: ignore[operator]
+    weight = layer.effective_weight()  # type: ignore[operator]
+    found = tuple(weight.shape) if isinstance(weight, torch.Tensor) else weight
     if found != expected:
         raise ConfigError(f"{what}: effective_weight() is {found}, must be {expected} (out, in)")
+
+
+def _what(name: str, layer: nn.Module) -> str:
+    return f"method.adapter: {type(layer).__name__} at '{name}'"
 
 
 def _outputs(layer: nn.Module) -> torch.Tensor:

@@ -4,10 +4,10 @@ from math import sqrt
 
 from torch import Tensor
 
-from lowrank_bench.errors import ConfigError
 from lowrank_bench.inits.decompose import check_fits, signed_svd, take_from_base
 from lowrank_bench.inits.domain import starts
 from lowrank_bench.layers.lora import LoRALinear
+from lowrank_bench.layers.rank import check_positive
 
 
 @starts("adapter", needs="gradient")
@@ -27,8 +27,7 @@ def lora_ga(layer: LoRALinear, *, gradient: Tensor, gamma: float) -> None:
     Raises: ConfigError when the rank exceeds min(o, i), or gamma is not positive.
     """
     check_fits("lora_ga", layer.rank, layer.base.weight.shape)
-    if not gamma > 0:
-        raise ConfigError(f"method.init.gamma={gamma}: must be a positive number")
+    check_positive(gamma, "method.init.gamma")
     U, S, Vt = signed_svd(gradient)
     first = min(layer.rank, len(S) - layer.rank)
     scale = layer.out_features**0.25 / sqrt(gamma)

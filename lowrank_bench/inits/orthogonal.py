@@ -2,9 +2,10 @@
 
 from math import sqrt
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from lowrank_bench.inits.decompose import check_fits
+from lowrank_bench.inits.decompose import at_least_single, check_fits
 from lowrank_bench.inits.domain import starts
 from lowrank_bench.layers.factorised import FactorisedLinear
 from lowrank_bench.layers.lora import LoRALinear
@@ -24,11 +25,17 @@ def orthogonal(layer: LoRALinear | FactorisedLinear) -> None:
     """
     check_fits("orthogonal", layer.rank, (layer.out_features, layer.in_features))
     if isinstance(layer, LoRALinear):
-        nn.init.orthogonal_(layer.A)
+        fill_orthogonal(layer.A, 1)
         nn.init.zeros_(layer.B)
         return
     root = (layer.out_features / (3 * layer.rank)) ** 0.25
-    nn.init.orthogonal_(layer.A, gain=root)
-    nn.init.orthogonal_(layer.B, gain=root)
+    fill_orthogonal(layer.A, root)
+    fill_orthogonal(layer.B, root)
     if layer.bias is not None:
         nn.init.uniform_(layer.bias, -1 / sqrt(layer.in_features), 1 / sqrt(layer.in_features))
+
+
+@torch.no_grad()
+def fill_orthogonal(factor: Tensor, gain: float) -> None:
+    """Random orthonormal rows or columns, whichever are fewer, times `gain`; any precision."""
+    factor.copy_(nn.init.orthogonal_(at_least_single(factor).clone(), gain=gain))

@@ -27,7 +27,12 @@ class Adapter(Layer):
 
     @torch.no_grad()
     def merge_(self) -> None:
-        """W0 <- the effective weight, then a correction of nothing."""
+        """W0 <- the effective weight, then a correction of nothing.
+
+        Raises: TypeError, before anything has changed, for a layer without reset_().
+        """
+        if type(self).reset_ is Adapter.reset_:
+            self.reset_()
         self.base.weight.copy_(self.effective_weight())
         self.reset_()
 

@@ -9,7 +9,7 @@ from torch import Tensor, empty, nn
 
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.layers.adapter import Adapter
-from lowrank_bench.layers.rank import check_rank
+from lowrank_bench.layers.rank import check_positive, check_rank
 
 FORMS = ("multiplicative", "additive")
 MANY = 16  # adapters; up to here one product with all of them beats gathering each example's
@@ -30,8 +30,8 @@ class FLoRABank(Adapter):
     Source: Wen and Chaudhuri 2023, arXiv 2312.05677, whose b is our A and whose a is our B (its
     x stands on the left); the additive form is LoRA (Hu 2021, eq. 3, arXiv 2106.09685) with an
     adapter for each example. The multiplicative form has no scale, as in the paper.
-    Raises: ConfigError for a rank or a number of adapters that is no positive integer, or an
-    unknown form; ValueError in the forward when there are not as many ids as examples.
+    Raises: ConfigError for a rank or a number of adapters that is no positive integer, an alpha
+    that is not a positive number, or an unknown form; ValueError in the forward when there are not as many ids as examples.
     """
 
     domain = "flora"
@@ -43,6 +43,7 @@ class FLoRABank(Adapter):
         super().__init__(base)
         check_rank(rank, "method.adapter.rank")
         check_rank(num_adapters, "method.adapter.num_adapters")
+        check_positive(alpha, "method.adapter.alpha")
         if form not in FORMS:
             raise ConfigError(f"method.adapter.form={form}: must be one of {', '.join(FORMS)}")
         self.rank, self.num_adapters, self.form, self.alpha = rank, num_adapters, form, alpha

@@ -52,11 +52,13 @@ class Layer(nn.Module):
 
     @classmethod
     def _check_settings(cls, settings: dict[str, Any]) -> None:
-        own = "replacing" if "replacing" in vars(cls) else "__init__"
-        parameters = [*inspect.signature(getattr(cls, own)).parameters.values()]
-        known = {p.name: p for p in parameters[1 if own == "replacing" else 2 :]}
+        """By the signature of `replacing`, or of `__init__` where the layer is made by that."""
+        plain = cls.replacing.__func__ is Layer.replacing.__func__
+        parameters = [*inspect.signature(cls if plain else cls.replacing).parameters.values()][1:]
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        known = {p.name: p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
         for name in settings:
-            if name not in known:
+            if name not in known and not takes_any:
                 raise ConfigError(
                     f"method.adapter.{name}: {cls.__name__} has no '{name}'{hint(name, known)}"
                 )

@@ -9,7 +9,7 @@ from torch import Tensor, empty, nn
 
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.layers.adapter import Adapter
-from lowrank_bench.layers.rank import check_rank
+from lowrank_bench.layers.rank import check_positive, check_rank, is_number
 
 
 class LoRALinear(Adapter):
@@ -22,7 +22,8 @@ class LoRALinear(Adapter):
     Source: Hu 2021, eq. 3 and section 4.1, arXiv 2106.09685; with `rank_stabilized`, the scale
     of Kalajdzievski 2023, theorem 3.2, arXiv 2312.03732.
     Differs: no merging inside train() and eval(); `merge_` is called by who wants it.
-    Raises: ConfigError for a rank that is not a positive integer or a dropout outside [0, 1).
+    Raises: ConfigError for a rank that is not a positive integer, an alpha that is not a positive
+    number, or a dropout outside [0, 1).
     """
 
     domain = "adapter"
@@ -38,6 +39,11 @@ class LoRALinear(Adapter):
     ) -> None:
         super().__init__(base)
         check_rank(rank, "method.adapter.rank")
+        check_positive(alpha, "method.adapter.alpha")
+        if not isinstance(rank_stabilized, bool):
+            raise ConfigError(
+                f"method.adapter.rank_stabilized={rank_stabilized}: must be true or false"
+            )
         self.rank, self.alpha = rank, alpha
         self.scale = alpha / (sqrt(rank) if rank_stabilized else rank)
         self.A = nn.Parameter(empty(rank, base.in_features))  # (r, i)
@@ -72,6 +78,6 @@ def dropout_of(p: float) -> nn.Module:
 
     Raises: ConfigError for a share outside [0, 1).
     """
-    if not 0 <= p < 1:
+    if not (is_number(p) and 0 <= p < 1):
         raise ConfigError(f"method.adapter.dropout={p}: must lie in [0, 1)")
     return nn.Dropout(p) if p else nn.Identity()

@@ -8,7 +8,7 @@ from torch import Tensor, empty, nn
 
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.layers.layer import Layer
-from lowrank_bench.layers.rank import check_rank
+from lowrank_bench.layers.rank import check_positive, check_rank, is_number
 
 
 class SLTrainLinear(Layer):
@@ -24,7 +24,8 @@ class SLTrainLinear(Layer):
     Differs: plain autograd through the composition, where the source has a function of its own
     (as fast here: 2.8 against 3.4 ms for 784 -> 512 on 64 examples); no dropout, which the
     source accepts and does not use.
-    Raises: ConfigError for a rank that is not a positive integer or a density outside (0, 1].
+    Raises: ConfigError for a rank that is not a positive integer, an alpha that is not a positive
+    number, or a density outside (0, 1].
     """
 
     domain = "sltrain"
@@ -43,7 +44,8 @@ class SLTrainLinear(Layer):
     ) -> None:
         super().__init__()
         check_rank(rank, "method.adapter.rank")
-        if not 0 < density <= 1:
+        check_positive(alpha, "method.adapter.alpha")
+        if not (is_number(density) and 0 < density <= 1):
             raise ConfigError(f"method.adapter.density={density}: must lie in (0, 1]")
         self.in_features, self.out_features, self.rank = in_features, out_features, rank
         self.density, self.alpha, self.scale = density, alpha, alpha / rank

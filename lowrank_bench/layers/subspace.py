@@ -115,5 +115,5 @@ class SubspaceLinear(Adapter):
 def _draw_what_was_loaded(layer: nn.Module, _: Any) -> None:
     assert isinstance(layer, SubspaceLinear)
     seed = int(layer.seed)
-    if layer._drawn_from is not None and seed != layer._drawn_from:
+    if seed != layer._drawn_from:
         layer.draw(seed)

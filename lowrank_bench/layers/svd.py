@@ -10,7 +10,7 @@ from torch import Tensor, empty, nn
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.layers.adapter import Adapter
 from lowrank_bench.layers.lora import dropout_of
-from lowrank_bench.layers.rank import check_rank
+from lowrank_bench.layers.rank import check_positive, check_rank, is_number
 
 
 class SVDLinear(Adapter):
@@ -24,7 +24,7 @@ class SVDLinear(Adapter):
     Source: Zhang 2023, eq. 3, arXiv 2303.10512. The paper has no scale; alpha is its code's.
     Differs: the code and PEFT divide by r + 1e-5, a part of 1e-5 / r less; their names for
     P, lam, Q are lora_B, lora_E, lora_A.
-    Raises: ConfigError for a rank that is not a positive integer or a dropout outside [0, 1).
+    Raises: ConfigError as LoRALinear.
     """
 
     domain = "svd"
@@ -34,6 +34,7 @@ class SVDLinear(Adapter):
     def __init__(self, base: nn.Linear, rank: int, alpha: float, dropout: float) -> None:
         super().__init__(base)
         check_rank(rank, "method.adapter.rank")
+        check_positive(alpha, "method.adapter.alpha")
         self.rank, self.alpha, self.scale = rank, alpha, alpha / rank
         self.P = nn.Parameter(empty(base.out_features, rank))  # (o, r)
         self.lam = nn.Parameter(empty(rank))  # (r)
@@ -47,8 +48,7 @@ class SVDLinear(Adapter):
     ) -> Self:
         """A layer that begins with ceil(rank_factor * rank) triplets, `rank` being the budget."""
         check_rank(rank, "method.adapter.rank")
-        is_number = isinstance(rank_factor, int | float) and not isinstance(rank_factor, bool)
-        if not is_number or not 1 <= rank_factor < float("inf"):
+        if not is_number(rank_factor) or rank_factor < 1:
             raise ConfigError(f"method.adapter.rank_factor={rank_factor}: must be a number from 1")
         initial = ceil(round(rank_factor * rank, 6))  # 1.1 * 10 is 11 triplets, not 12
         return cls(linear, initial, alpha, dropout)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, empty, nn
 
+from lowrank_bench.errors import ConfigError
 from lowrank_bench.layers.adapter import Adapter
 from lowrank_bench.layers.lora import dropout_of
 from lowrank_bench.layers.rank import check_rank
@@ -32,6 +33,8 @@ class Projection(nn.Module):
     def drawn(cls, rank: int, in_features: int, out_features: int, seed: int) -> Self:
         """A ~ U(+-sqrt(6 / i_max)), then B ~ U(+-sqrt(6 / r)), by a generator of their own."""
         check_rank(rank, "method.adapter.rank")
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise ConfigError(f"method.adapter.projection_seed={seed}: must be a whole number")
         generator = torch.Generator().manual_seed(seed)  # on the CPU, so that devices agree
         bound_A, bound_B = sqrt(6 / in_features), sqrt(6 / rank)
         A = empty(rank, in_features).uniform_(-bound_A, bound_A, generator=generator)
@@ -50,7 +53,8 @@ class VeRALinear(Adapter):
     are PEFT's, which calls it `projection_prng_key`.
     Differs: A and B are never saved; they are drawn again from `projection_seed`, which the
     config holds, in single precision on the CPU. PEFT saves them unless told not to.
-    Raises: ConfigError for a rank that is not a positive integer or a dropout outside [0, 1).
+    Raises: ConfigError for a rank that is not a positive integer, a seed that is no integer, or a
+    dropout outside [0, 1).
     """
 
     domain = "vera"

@@ -22,6 +22,7 @@ def bridge_layer(layer: Any, base: Any) -> None:
     `roles`: each part of the layer is called what the tuner calls it. `mergeable`: whether it is
     linear in its input, so that a dense weight computes the same.
     """
+    layer.train(base.training)
     layer.in_features, layer.out_features = base.in_features, base.out_features
     layer.domain = "peft"
     layer.roles = {

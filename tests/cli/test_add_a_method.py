@@ -45,8 +45,8 @@ def test_the_page_writes_what_it_says() -> None:
     [words for words in COMMANDS if words[0] == "lowrank-bench"],
     ids=lambda words: " ".join(words[1:])[:50],
 )
-def test_every_command_of_the_page_runs(fresh, mine, here, command) -> None:
-    outcome = fresh(*command[1:], *SHORT)
+def test_every_command_of_the_page_runs(bench, mine, here, command) -> None:
+    outcome = bench(*command[1:], *SHORT)
     assert outcome.code == 0, outcome.err
     assert list(here.glob("runs/*/record.json"))
 

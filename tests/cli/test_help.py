@@ -14,7 +14,8 @@ def test_help_shows_knobs_groups_and_examples(composing, here):
     assert any(line.startswith("lowrank-bench -m ") for line in examples)
     for knob in ("rank", "lr", "seed", "epochs", "precision", "run.dir"):
         assert any(line.strip().startswith(knob) for line in lines)
-    choices = {name.strip(): rest for name, _, rest in (line.partition(": ") for line in lines)}
+    unfolded = outcome.out.replace("\n" + " " * 8, " ").splitlines()
+    choices = {name.strip(): rest for name, _, rest in (line.partition(": ") for line in unfolded)}
     assert {"ae", "full", "lora", "lowrank"} <= set(choices["method"].split(", "))
     assert {"adamw", "sgd"} <= set(choices["method/optimizer"].split(", "))
     assert "digits" in choices["data"]
@@ -49,7 +50,8 @@ def test_completion_can_be_installed(composing):
 @pytest.mark.parametrize(
     ("typed", "answer"),
     [
-        ("method=lo", {"method=lora", "method=lowrank"}),
+        ("method=low", {"method=lowrank"}),
+        ("method=gal", {"method=galore"}),
         ("method/opt", {"method/optimizer="}),
         ("ra", {"rank="}),
         ("run.de", {"run.devices="}),

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_the_lines_for_ones_own_loop_run():
     from torch import nn
 
     lines = [block for kind, block in BLOCKS if kind == "python"][1]
-    names = {"model": nn.Sequential(nn.Linear(16, 16))}
+    names: dict[str, Any] = {"model": nn.Sequential(nn.Linear(16, 16))}
     exec(lines, names)
     assert type(names["model"][0]).__name__ == "SVDLinear"
     assert names["optimizer"].param_groups[0]["lr"] == 1e-3
