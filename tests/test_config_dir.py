@@ -15,7 +15,7 @@ MISTAKES = {
     "name: mine\n": "mine.yaml: has no list of defaults; a recipe begins with",
     "defaults: lora\nname: mine\n": "mine.yaml: has no list of defaults",
     "defaults: [lorra, _self_]\nname: mine\n": "no other recipe 'lorra'; did you mean 'lora'?",
-    "defaults: [mine, _self_]\nname: mine\n": "mine.yaml: defaults: there is no other recipe 'mine'",
+    "defaults: [mine, _self_]\nname: mine\n": "defaults: there is no other recipe 'mine'",
     "defaults: [lora, _self_]\n": "mine.yaml: has no name; reports list it by that",
 }
 

@@ -134,6 +134,11 @@ def test_a_folder_that_shadows_a_packaged_file_is_refused(tmp_path: Path) -> Non
         ("lora", ["method.adapter._target_=nowhere.X"], "there is no package 'nowhere' here"),
         ("lora", ["method.optimizer._target_=torch.optim.AdamWW"], "'torch.optim.AdamW'?"),
         ("lora", ["method.adapter.rank=${rnk}"], "rnk"),
+        ("lora", ["method.adapter._target_=null"], "_target_=None: must be a dotted name"),
+        ("lora", ["method.adapter._target_=lowrank_bench.layers.lora.LoRa.adapt"], "'LoRa'; did"),
+        ("lora", ["method.adapter._target_=lowrank_bench.lyers.X"], "'lowrank_bench.layers'?"),
+        ("lora", ["method.adapter._partial_=false"], "its YAML says `_partial_: true`"),
+        ("full", ["method.adapter.rank=4"], "no such key; did you mean 'method.optimizer"),
     ],
 )
 def test_a_mistake_is_one_line_that_says_what_would_be_right(

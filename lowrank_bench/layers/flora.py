@@ -31,7 +31,8 @@ class FLoRABank(Adapter):
     x stands on the left); the additive form is LoRA (Hu 2021, eq. 3, arXiv 2106.09685) with an
     adapter for each example. The multiplicative form has no scale, as in the paper.
     Raises: ConfigError for a rank or a number of adapters that is no positive integer, an alpha
-    that is not a positive number, or an unknown form; ValueError in the forward when there are not as many ids as examples.
+    that is not a positive number, or an unknown form; ValueError in the forward
+    when there are not as many ids as examples.
     """
 
     domain = "flora"
