@@ -50,8 +50,8 @@ def main() -> int:
     # Hydra prints its own errors over several lines and exits with 1, unless it is asked to
     # raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # Hydra's parser takes -m before the overrides or after them, but not among them.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+    # Hydra's parser takes options before the overrides or after them, but not among them.
+    sys.argv[1:] = sorted(sys.argv[1:], key=_is_override)
     arguments, _ = get_args_parser().parse_known_args()
     try:
         if arguments.config_dir is not None:
@@ -94,6 +94,10 @@ def _with_the_method(word: str) -> str:
 
 def _folded(line: str) -> str:
     return fill(line, 100, subsequent_indent=" " * 8) if len(line) > 100 else line
+
+
+def _is_override(word: str) -> bool:
+    return word.startswith("~") or ("=" in word and not word.startswith("-"))
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

@@ -10,7 +10,8 @@ from torch.optim import Optimizer
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.optim.fira import EPS, channel_dim, channel_scale, limited
 from lowrank_bench.optim.limiter import Limiter, channel_norms
-from lowrank_bench.optim.projected import Projected, Update
+from lowrank_bench.optim.parts import Update
+from lowrank_bench.optim.projected import Projected
 from lowrank_bench.optim.projector import Projector, check_number
 
 SCALE_TYPES = ("channel", "tensor")

@@ -8,7 +8,8 @@ from torch.optim import Optimizer
 
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.optim.limiter import Limiter, channel_norms
-from lowrank_bench.optim.projected import Projected, Update
+from lowrank_bench.optim.parts import Update
+from lowrank_bench.optim.projected import Projected
 from lowrank_bench.optim.projector import Projector, check_number
 
 EPS = 1e-8

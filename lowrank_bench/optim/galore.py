@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from torch import nn
 from torch.optim import Optimizer
 
-from lowrank_bench.optim.projected import Projected, Update
+from lowrank_bench.optim.parts import Update
+from lowrank_bench.optim.projected import Projected
 from lowrank_bench.optim.projector import Projector, check_number
 
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from lowrank_bench.errors import ConfigError
+from lowrank_bench.optim.parts import Advances, Part
 from lowrank_bench.receipt import Receipt, receipt
 from lowrank_bench.roles import role_of
-
-if TYPE_CHECKING:
-    from lowrank_bench.optim.projected import Part, Projected
 
 
 class PerLayer:
@@ -32,7 +29,7 @@ class PerLayer:
     Raises: ConfigError when several devices train, since gradients would not be averaged.
     """
 
-    def __init__(self, optimizer: Projected, parts: Sequence[Part], model: nn.Module) -> None:
+    def __init__(self, optimizer: Advances, parts: Sequence[Part], model: nn.Module) -> None:
         distributed = torch.distributed
         if distributed.is_available() and distributed.is_initialized():
             devices = distributed.get_world_size()
@@ -52,7 +49,7 @@ class PerLayer:
         """The update is over: each parameter may be stepped again."""
         self._stepped.clear()
 
-    def step(self, optimizer: Projected, part: Part, name: str, p: torch.Tensor) -> None:
+    def step(self, optimizer: Advances, part: Part, name: str, p: torch.Tensor) -> None:
         if name in self._stepped:
             raise ConfigError(
                 f"method.transform.per_layer=true: '{name}' received a second gradient before "
@@ -67,7 +64,7 @@ class PerLayer:
         p.grad = None
 
     @staticmethod
-    def receipts(optimizer: Projected, model: nn.Module) -> dict[str, Receipt]:
+    def receipts(optimizer: Advances, model: nn.Module) -> dict[str, Receipt]:
         """`gradient_reached` by role, in place of the one that reads gradients after the step."""
         reached: dict[str, bool] = {}
         for name, p in model.named_parameters():
@@ -81,7 +78,7 @@ class PerLayer:
 
 
 def _arrived(
-    owner: weakref.ref[Projected], mode: PerLayer, part: Part, name: str, p: torch.Tensor
+    owner: weakref.ref[Advances], mode: PerLayer, part: Part, name: str, p: torch.Tensor
 ) -> None:
     optimizer = owner()
     if optimizer is not None and p.grad is not None:

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch.optim import Optimizer
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.optim.decay import decay_of
 from lowrank_bench.optim.moments import FATES, check_rotatable, rotate
+from lowrank_bench.optim.parts import Part, Update
 from lowrank_bench.optim.per_layer import PerLayer
 from lowrank_bench.optim.projection_receipts import projection_receipts
 from lowrank_bench.optim.projection_targets import projection_targets
@@ -21,36 +21,6 @@ from lowrank_bench.receipt import Receipt
 from lowrank_bench.seeds import derive
 
 OWN = ("P", "Q", "seed", "updates", "last_norm")  # entries of a state that are not the inner's
-
-
-@dataclass
-class Part:
-    """Parameters of one outer group that step together, and the inner group that stands for them.
-
-    Of `members`, (name, parameter, what the inner rule holds), the last is the parameter itself
-    in a part that is not projected, and a stand-in of the projected shape in one that is.
-    """
-
-    index: int  # of the outer group
-    settings: dict[str, Any]  # the inner group
-    members: list[tuple[str, nn.Parameter, Tensor]]
-    projected: bool
-
-
-@dataclass
-class Update:
-    """One projected parameter on its way through one update."""
-
-    p: nn.Parameter
-    G: Tensor  # (m, n), with decay where the inner rule adds it to the gradient
-    R: Tensor  # projected G
-    Z: Tensor  # stands in for p in the inner rule, which leaves -N there
-    projection: Projection
-    own: dict[str, Any]  # our part of the state
-    part: Part
-    dropped: dict[str, Any]  # the state before a reset
-    lr: float = 0.0
-    factor: float = 1.0  # what the inner rule multiplied its direction by, see step_factor
 
 
 class Projected(Optimizer):

@@ -58,6 +58,9 @@ BEFORE_TORCH = {
     "run.dir=": ("run.dir",),
     "run.dir=/dev/null/x": ("run.dir=/dev/null/x:", "is a file"),
     "--config-dir=/nowhere": ("/nowhere", "not found"),
+    "rank=4 --config-dir . method=lorra": ("method=lorra", "did you mean 'lora'"),
+    "rank=4 -m method=lora,lorra": ("method=lorra", "did you mean 'lora'"),
+    "method=full method.adapter.rank=4": ("method.adapter.rank:", "did you mean 'method.opt"),
     "-m rank=4,0": ("rank=0:", "positive whole number"),
     "-m method=lora,lorra": ("method=lorra", "did you mean 'lora'"),
     "experiment=quick rank=0": ("rank=0:",),
@@ -73,6 +76,9 @@ def test_a_mistake_is_one_line_that_says_what_would_be_right(composing, here, co
 
 
 BEFORE_TRAINING = {
+    "method.adapter=lora": ("method.adapter=lora:", "method/adapter=lora"),
+    "method.adapter.alpha=abc": ("method.adapter.alpha=abc:", "positive number"),
+    "method.adapter._target_=null": ("method.adapter._target_=None:",),
     "+method.adapter.foo=1": ("method.adapter.foo:", "alpha"),
     "method.targets=[nothing*]": ("method.targets:", "'nothing*'", "hidden.0"),
     "method.targets=nothing": ("method.targets='nothing':", "[nothing]"),
