@@ -6,9 +6,9 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from lowrank_bench.callbacks.starts import dense_weights, start_receipts
+from lowrank_bench.callbacks.starts import dense_weights, each_dense_weight, start_receipts
 from lowrank_bench.callbacks.unhurried import UnhurriedCallback
 from lowrank_bench.receipt import Receipt, receipt
 from lowrank_bench.roles import role_of
@@ -40,8 +40,8 @@ class Receipts(UnhurriedCallback):
         """Compare with the start; called once, after the first update."""
         started = perf_counter()
         moves = {
-            name: float((weight - self._weights[name]).norm() / self._weights[name].norm())
-            for name, weight in dense_weights(model).items()
+            name: _share(weight - self._weights[name], self._weights[name])
+            for name, weight in each_dense_weight(model)
         }
         self._weights = {}
         self.receipts["first_step"] = receipt(None, moves, "|W_1 - W_0| / |W_0|")
@@ -102,6 +102,12 @@ class Receipts(UnhurriedCallback):
                 part.findings.update(self._findings[name])
 
     _findings: dict[str, dict[str, Any]] = {}  # noqa: RUF012  # replaced, never changed
+
+
+def _share(change: Tensor, start: Tensor) -> float | None:
+    """|change| / |start|; None where the start is zero."""
+    size = float(start.norm())
+    return float(change.norm()) / size if size else None
 
 
 def _parts(task: Classify) -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,6 @@
 """Receipts of how the layers of a model start."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import sqrt
 from typing import Any
 
@@ -11,9 +11,9 @@ from lowrank_bench.receipt import Receipt, receipt
 
 
 @torch.no_grad()
-def dense_weights(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of the weight (o, i) of each linear layer, whatever it is made of."""
-    found, inside = {}, ""
+def each_dense_weight(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Name and weight (o, i) of each linear layer, whatever it is made of, one at a time."""
+    inside = ""
     layer: Any
     for name, layer in model.named_modules():
         if inside and name.startswith(inside):
@@ -21,10 +21,14 @@ def dense_weights(model: nn.Module) -> dict[str, Tensor]:
         if hasattr(layer, "effective_weight"):  # ours, or a bridged one
             inside = f"{name}."
             if layer.mergeable:
-                found[name] = layer.effective_weight().clone()
+                yield name, layer.effective_weight()
         elif isinstance(layer, nn.Linear):
-            found[name] = layer.weight.clone()
-    return found
+            yield name, layer.weight
+
+
+def dense_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of all of them."""
+    return {name: weight.detach().clone() for name, weight in each_dense_weight(model)}
 
 
 @torch.no_grad()

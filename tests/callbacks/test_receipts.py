@@ -68,6 +68,16 @@ def test_the_first_step_is_measured_against_the_start() -> None:
     assert receipts.receipts["first_step"]["value"]["0"] == pytest.approx(0.25)
 
 
+def test_a_first_step_from_zero_is_no_share_of_anything() -> None:
+    layer = nn.Linear(3, 3)
+    nn.init.zeros_(layer.weight)
+    model = nn.Sequential(layer)
+    receipts = Receipts(model)
+    nn.init.ones_(layer.weight)
+    receipts.first_update(model)
+    assert receipts.receipts["first_step"]["value"] == {"0": None}
+
+
 def test_a_run_records_the_first_step_of_each_layer_and_what_receipts_took(ran: Ran) -> None:
     record = ran("method=full", "method/optimizer=sgd", "epochs=1", "lr=1e-3")
     first = record["receipts"]["first_step"]["value"]
