@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from lowrank_bench.config_dir import config_dir
+
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [
@@ -72,3 +74,12 @@ def test_the_mistake_of_the_readme_is_answered_as_it_says(composing):
     command, answer = shown.strip().splitlines()
     outcome = composing(*shlex.split(command)[2:])
     assert (outcome.code, outcome.err.strip()) == (2, answer)
+
+
+def test_every_recipe_stands_in_the_readme_and_is_counted():
+    recipes = {path.stem for path in (config_dir() / "method").glob("*.yaml")}
+    section = README.partition("## Methods")[2].partition("\n## ")[0]
+    table = "\n".join(line for line in section.splitlines() if line.startswith("| "))
+    assert set(re.findall(r"`(\w+)`", table)) == recipes
+    counted = re.findall(r"all (\d+) recipes", README)
+    assert counted and set(counted) == {str(len(recipes))}
