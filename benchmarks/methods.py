@@ -6,7 +6,7 @@ Six linear layers of 1024 x 1024, batch 64, one CPU thread (or a GPU). A step is
 and optimizer, with AdaLoRA's allocator, without GaLore's refresh (every 200 steps on both sides).
 In each round both sides of a pair take turns, a step each; the round's ratio is that of their
 median steps. The table has the median ratio over rounds with its bootstrap 95 % interval.
-2 cores, 4 minutes.
+2 cores, 2 to 4 minutes.
 """
 
 import argparse
