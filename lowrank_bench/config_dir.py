@@ -1,6 +1,7 @@
 """Where the packaged YAML lies, in a wheel and in a checkout alike."""
 
 from collections.abc import Sequence
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ def check_folder(folder: Path) -> None:
     """Raise ConfigError for what Hydra would not say of a user's YAML in one line, or at all.
 
     A file that has the path of a packaged one (Hydra would take the packaged one without a
-    word), one of a packaged group that is no YAML of keys, or a recipe without a name or a parent.
+    word), one of a packaged group that is no YAML of keys, a recipe without a name or a parent, or
+    recipes that inherit in a circle.
     """
     packaged = config_dir()
+    parents: dict[str, list[str]] = {}
     for path in sorted(folder.rglob("*.yaml")):
         relative = path.relative_to(folder)
         if (packaged / relative).exists():
@@ -35,6 +38,12 @@ def check_folder(folder: Path) -> None:
             content = _content(path)
             if relative.parent == Path("method"):
                 _check_recipe(path, content, (packaged / "method", path.parent))
+                parents[path.stem] = [each for each in content["defaults"] if isinstance(each, str)]
+    try:
+        TopologicalSorter(parents).prepare()
+    except CycleError as error:
+        circle = " -> ".join(error.args[1])
+        raise ConfigError(f"--config-dir={folder}: recipes inherit in a circle: {circle}") from None
 
 
 def _content(path: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from lowrank_bench.data.loader import BlockLoader
 from lowrank_bench.ending import EXIT_CODES, interrupt, status_of
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.isolate import Tell
-from lowrank_bench.layers.flora import check_adapters
+from lowrank_bench.layers.routing import check_adapters
 from lowrank_bench.loggers import adverts, jsonl
 from lowrank_bench.loggers.closable import Closable
 from lowrank_bench.loggers.jsonl import JsonlLogger

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from lowrank_bench.data.loader import Block, BlockLoader
 from lowrank_bench.errors import Diverged
-from lowrank_bench.layers.flora import router
+from lowrank_bench.layers.routing import router
 from lowrank_bench.method import Method
 from lowrank_bench.seeds import derive
 

@@ -10,7 +10,8 @@ from omegaconf import DictConfig
 
 from lowrank_bench.data.loader import BlockLoader
 from lowrank_bench.errors import ConfigError
-from lowrank_bench.layers.flora import FLoRABank, route
+from lowrank_bench.layers.flora import FLoRABank
+from lowrank_bench.layers.routing import route
 from lowrank_bench.run import prepare
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec:FutureWarning")

@@ -53,3 +53,12 @@ def test_yaml_beside_the_config_groups_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "broken.yaml").write_text("a: [")
     assert load_method("lora", config_dir=tmp_path).name == "lora"
+
+
+def test_recipes_that_inherit_in_a_circle_are_told_which(tmp_path: Path) -> None:
+    (tmp_path / "method").mkdir()
+    for name, parent in (("one", "two"), ("two", "three"), ("three", "one")):
+        text = f"defaults: [{parent}, _self_]\nname: {name}\n"
+        (tmp_path / "method" / f"{name}.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"recipes inherit in a circle: (one|two|three) -> "):
+        load_method("one", config_dir=tmp_path)

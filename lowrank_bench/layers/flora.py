@@ -1,6 +1,5 @@
 """A bank of adapters around one frozen linear layer, one of them for each example."""
 
-from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -128,29 +127,3 @@ class FLoRABank(Adapter):
 
     def extra_repr(self) -> str:
         return f"num_adapters={self.num_adapters}, rank={self.rank}, form={self.form}"
-
-
-def router(model: nn.Module) -> Callable[[Tensor | None], None]:
-    """What hands the ids (n) of a batch to every bank of `model`; looks for them only once."""
-    banks = [module for module in model.modules() if isinstance(module, FLoRABank)]
-
-    def route(ids: Tensor | None) -> None:
-        for bank in banks:
-            bank.ids = ids
-
-    return route
-
-
-def route(model: nn.Module, ids: Tensor | None) -> None:
-    """Example e of what `model` sees next is adapter ids[e]'s; None: all are adapter 0's."""
-    router(model)(ids)
-
-
-def check_adapters(model: nn.Module, num_ids: int | None) -> None:
-    """Raise ConfigError when a bank has fewer adapters than the data ask for."""
-    for name, bank in model.named_modules():
-        if isinstance(bank, FLoRABank) and num_ids is not None and num_ids > bank.num_adapters:
-            raise ConfigError(
-                f"data.adapters={num_ids}: the bank at '{name}' holds {bank.num_adapters}; "
-                f"say method.adapter.num_adapters={num_ids}"
-            )

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.inits.flora import flora
-from lowrank_bench.layers.flora import MANY, FLoRABank, check_adapters, route, router
+from lowrank_bench.layers.flora import MANY, FLoRABank
+from lowrank_bench.layers.routing import check_adapters, route, router
 
 K = 4
 SHAPES = {"tall": (5, 9, 3), "wide": (9, 5, 3), "square": (6, 6, 2)}

@@ -10,7 +10,8 @@ from torch.optim import Optimizer
 
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.inits.flora import flora
-from lowrank_bench.layers.flora import FLoRABank, route
+from lowrank_bench.layers.flora import FLoRABank
+from lowrank_bench.layers.routing import route
 from lowrank_bench.optim.lazy import Lazy
 from lowrank_bench.optim.roles import check_cover, groups_by_role
 
