@@ -32,8 +32,9 @@ from lowrank_bench.data import idx
 from lowrank_bench.data.folders import first_with, system
 from lowrank_bench.data.loader import BlockLoader
 from lowrank_bench.environment import versions
-from lowrank_bench.run import prepare, run
-from lowrank_bench.session import Job
+from lowrank_bench.job import Job
+from lowrank_bench.prepare import prepare
+from lowrank_bench.run import run
 
 METHODS = {"full": "full", "lowrank rank=8": "lowrank"}
 TARGETS = {"data path": 3.0, "full": 1.15, "lowrank rank=8": 1.3}
@@ -54,7 +55,7 @@ def ours(cfg: DictConfig, folder: Path) -> None:
 
 def by_hand(cfg: DictConfig) -> None:
     """The same training and evaluation, as one would write it for oneself."""
-    data, model, _ = prepare(cfg)
+    data, model, *_ = prepare(cfg)
     assert data.test is not None
     x, y = data.train.fetch(slice(None))
     test_x, test_y = data.test.fetch(slice(None))
@@ -76,7 +77,7 @@ def by_hand(cfg: DictConfig) -> None:
 
 
 def our_epoch(cfg: DictConfig) -> None:
-    data, _, _ = prepare(cfg)
+    data, *_ = prepare(cfg)
     loader = BlockLoader(data.train, batch_size=cfg.budget.batch_size, block=16)
     for x, y, size in loader:
         for batch_x, batch_y in zip(x.split(size), y.split(size), strict=True):

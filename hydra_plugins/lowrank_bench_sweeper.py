@@ -25,7 +25,8 @@ class RunOnceSweeper(BasicSweeper):
     that stands twice in the grid or is finished already is not launched."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        from lowrank_bench.session import SESSION, Job
+        from lowrank_bench.job import Job
+        from lowrank_bench.session import SESSION
 
         assert self.config is not None and self.launcher is not None and self.hydra_context
         loader = self.hydra_context.config_loader

@@ -14,7 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.names import hint, nearest
 
-EXTRAS = ("peft",)  # packages that targets may come from, by the extra that installs them
+EXTRAS = (
+    "peft",
+    "transformers",
+    "datasets",
+)  # packages that targets may come from, by the extra that installs them
 
 
 def build(node: DictConfig | dict[str, Any], key: str) -> Any:

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lowrank_bench.config_dir import config_dir
 from lowrank_bench.errors import ConfigError
+from lowrank_bench.head import RULES
 from lowrank_bench.names import hint
 
 NEEDED = ("method", "data", "model", "base", "budget")
@@ -28,11 +29,17 @@ KNOBS = [
     "experiment",
     "hydra",
 ]
-RUN = ["dir", "accelerator", "devices", "threads", "block", "log_every", "eval_batch_size"]
+RUN = [
+    *("dir", "accelerator", "devices", "threads", "block", "log_every", "eval_batch_size"),
+    *("accumulate", "checkpoint_activations", "compile"),
+]
 BUDGET = ["epochs", "batch_size", "shuffle", "selection", "test_every_epoch"]
+NULLABLE = ["updates_per_epoch", "clip_norm"]  # of the budget
+BASE = ["name", "load_weights", "head", "source"]
+BASE_TRAINED = ["method", "budget", "lr", "seed", "epochs", "precision"]
 OPTIONAL = ("logger", "sweep", "experiment", "hydra")
 PRECISIONS = ("32-true", "64-true", "16-mixed", "bf16-mixed", "bf16-true")
-SELECTIONS = ("last", "best_val_accuracy")
+SELECTIONS = ("last", "best_val_accuracy", "best_val_loss")
 ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")
 
 
@@ -40,8 +47,12 @@ def check(cfg: DictConfig) -> None:
     """Raise ConfigError for the first knob that cannot be right."""
     _known(cfg, "", KNOBS)
     _whole(cfg, "", [key for key in KNOBS if key not in OPTIONAL])
-    for key, known in (("run", RUN), ("budget", BUDGET)):
-        _known(cfg[key], f"{key}.", known)
+    for key, known, optional in (
+        ("run", RUN, []),
+        ("budget", BUDGET, NULLABLE),
+        ("base", BASE[:-1], [BASE[-1], *BASE_TRAINED]),
+    ):
+        _known(cfg[key], f"{key}.", [*known, *optional])
         _whole(cfg[key], f"{key}.", known)
     _positive_number("lr", cfg.lr)
     _one_of("precision", cfg.precision, PRECISIONS)
@@ -49,16 +60,22 @@ def check(cfg: DictConfig) -> None:
         _positive_number("method.optimizer.lr", lr)
     for key in ("rank", "epochs"):
         _positive_int(key, cfg[key])
-    for key in ("devices", "threads", "log_every", "eval_batch_size"):
+    for key in ("devices", "threads", "log_every", "eval_batch_size", "accumulate"):
         _positive_int(f"run.{key}", cfg.run[key])
     for key in ("batch_size", "epochs"):
         _positive_int(f"budget.{key}", cfg.budget[key])
+    if (limit := cfg.budget.get("updates_per_epoch")) is not None:
+        _positive_int("budget.updates_per_epoch", limit)
+    if (norm := cfg.budget.get("clip_norm")) is not None:
+        _positive_number("budget.clip_norm", norm)
+    _check_per_layer(cfg)
     if cfg.run.block != "auto":
         _positive_int("run.block", cfg.run.block)
         if block_size(cfg) != cfg.run.block:
             raise ConfigError(
                 f"run.block={cfg.run.block}: must be 1 or auto with precision={cfg.precision} "
-                f"on {cfg.run.devices} device(s)"
+                f"on {cfg.run.devices} device(s), with run.compile={cfg.run.compile} and "
+                f"run.accumulate={cfg.run.accumulate}"
             )
     if isinstance(cfg.seed, bool) or not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise ConfigError(
@@ -68,6 +85,10 @@ def check(cfg: DictConfig) -> None:
     _one_of("run.accelerator", cfg.run.accelerator, ACCELERATORS)
     for key in ("shuffle", "test_every_epoch"):
         _one_of(f"budget.{key}", cfg.budget[key], (True, False))
+    for key in ("checkpoint_activations", "compile"):
+        _one_of(f"run.{key}", cfg.run[key], (True, False))
+    _one_of("base.load_weights", cfg.base.load_weights, (True, False))
+    _one_of("base.head", cfg.base.head, RULES)
     if not str(cfg.run.dir).strip():
         raise ConfigError("run.dir: names no folder")
 
@@ -94,9 +115,25 @@ def block_size(cfg: DictConfig) -> int:
     Autocast keeps casted weights for as long as its context lives and DDP synchronises once a
     step, so both train one update at a time.
     """
-    if cfg.run.devices > 1 or cfg.precision.endswith("mixed"):
+    is_plain = cfg.run.devices == cfg.run.accumulate == 1 and not cfg.run.compile
+    if not is_plain or cfg.precision.endswith("mixed"):
         return 1
     return 16 if cfg.run.block == "auto" else cfg.run.block
+
+
+def _check_per_layer(cfg: DictConfig) -> None:
+    """A rule that steps inside the backward pass leaves no gradients to clip or to add to."""
+    if not OmegaConf.select(cfg, "method.transform.per_layer"):
+        return
+    for key, set_to, must_be in (
+        ("budget.clip_norm", cfg.budget.get("clip_norm"), None),
+        ("run.accumulate", cfg.run.accumulate, 1),
+    ):
+        if set_to != must_be:
+            raise ConfigError(
+                f"{key}={set_to}: does not go with method.transform.per_layer=true, which steps "
+                "each parameter within the backward pass; say per_layer=false"
+            )
 
 
 def _known(node: DictConfig, prefix: str, known: list[str]) -> None:

@@ -20,8 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 from lowrank_bench.checks import check_choices
 from lowrank_bench.config_dir import check_folder, config_dir
 from lowrank_bench.errors import ConfigError
+from lowrank_bench.job import Job
 from lowrank_bench.mistakes import in_one_line
-from lowrank_bench.session import SESSION, Job
+from lowrank_bench.session import SESSION
 
 MISTAKE, INTERRUPTED = 2, 130
 

@@ -1,4 +1,4 @@
-"""The two ways a run may end early that are nobody's bug."""
+"""The ways a run may end early that are nobody's bug."""
 
 
 class ConfigError(ValueError):
@@ -14,3 +14,7 @@ class Diverged(ArithmeticError):  # noqa: N818  (a result, not an error)
     def __init__(self, update: int, loss: float) -> None:
         super().__init__(f"the training loss became {loss} at update {update}")
         self.update = update
+
+
+class BaseFailed(RuntimeError):  # noqa: N818
+    """The base that a run was to begin with could not be trained."""

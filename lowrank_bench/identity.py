@@ -8,11 +8,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lowrank_bench.errors import ConfigError
+from lowrank_bench.presets import resolved
 
 CONTROL = ("data", "model", "base", "budget", "precision")
 # Where the files lie does not decide the outcome; what they hold does, and the record has
 # their checksum.
-EXECUTION_ONLY = ("root",)
+EXECUTION_ONLY = ("root", "cache")
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,9 @@ def identify(cfg: DictConfig) -> Identity:
         method = _resolved(cfg, "method")
     except Exception as error:  # omegaconf raises a family of its own here
         raise ConfigError(" ".join(str(error).split())) from None
-    control["data"] = {k: v for k, v in control["data"].items() if k not in EXECUTION_ONLY}
-    (control["data"].get("reader") or {}).pop("root", None)
+    control = _without_places(control)
+    if isinstance(method.get("targets"), str):
+        method["targets"] = resolved(method["targets"], control["model"].get("presets") or {})
     name = {
         "method": method.pop("name", "unnamed"),
         "data": control["data"].get("name"),
@@ -69,6 +71,13 @@ def identify(cfg: DictConfig) -> Identity:
 def _resolved(cfg: DictConfig, key: str) -> Any:
     node = cfg[key]
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def _without_places(node: Any) -> Any:
+    """All but where files lie, at any depth: a base has data of its own."""
+    if isinstance(node, dict):
+        return {k: _without_places(v) for k, v in node.items() if k not in EXECUTION_ONLY}
+    return node
 
 
 def _first(node: Any, key: str) -> Any:

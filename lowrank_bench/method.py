@@ -1,6 +1,6 @@
 """The method: everything under the config node `method`, as slots."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from inspect import isclass
 from typing import Any
@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.events import Events
+from lowrank_bench.head import Head
 from lowrank_bench.names import hint, match
 from lowrank_bench.optim.roles import check_cover, groups_by_role
 from lowrank_bench.seeds import derive
@@ -89,24 +90,31 @@ class Method:
         self.slots = Slots(**slots)
         self.seed = seed
         self.hooks = Events(self.slots.hooks or {})
+        self.targets: list[str] = []  # the layers that were hit, once applied
+        self._apart: Head | None = None
 
     @property
     def name(self) -> str:
         return self.slots.name
 
-    def apply(self, model: nn.Module, *, loss: Loss | None = None) -> nn.Module:
+    def apply(
+        self, model: nn.Module, *, loss: Loss | None = None, head: Head | None = None
+    ) -> nn.Module:
         """Replace the targets, start them, freeze all else, and unfreeze what trains.
 
         `loss` maps the model to its loss on a few training batches; inits that begin at the
-        gradient need it. Returns the adapted model, which may be `model` itself.
+        gradient need it. `head` is set apart from the method: no target, and trained whole or
+        not at all. Returns the adapted model, which may be `model` itself.
         Raises: ConfigError when the model is adapted already, when a glob matches nothing, when
         a target shares its weight with another layer, when the init is not made for the layers,
         or when a layer with a base no longer computes what its base did.
         """
         slots = self.slots
         check_plain(model)
+        self._apart = head
         linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-        targets = match(slots.targets, linears, key="method.targets")
+        targets = self._matched(linears)
+        self.targets = targets
         needs = self._needs(model, targets, loss)
         model.requires_grad_(False)
         if slots.adapter is not None:
@@ -123,6 +131,18 @@ class Method:
         self.hooks.check(model)
         return model
 
+    def _matched(self, layers: Iterable[str]) -> list[str]:
+        """The targets among the names of layers; those of a head set apart are none."""
+        found = match(self.slots.targets, layers, key="method.targets")
+        if self._apart is None:
+            return found
+        if left := [name for name in found if not self._apart.holds(name)]:
+            return left
+        raise ConfigError(
+            f"method.targets: {', '.join(found)} is the head, which base.head sets apart; "
+            "name other layers"
+        )
+
     def _unfreeze(
         self, model: nn.Module, targets: Sequence[str], chosen: Sequence[nn.Parameter]
     ) -> None:
@@ -133,6 +153,11 @@ class Method:
         else:
             for name in match(self.slots.trainable, parameters, key="method.trainable"):
                 parameters[name].requires_grad_(True)
+        if self._apart is not None:
+            for name, parameter in parameters.items():
+                if self._apart.holds(name):
+                    parameter.requires_grad_(self._apart.trains)
+            return
         head = self.slots.head
         if head is None:
             return
@@ -201,7 +226,7 @@ class Method:
         }
         inside = {
             id(parameter)
-            for name in match(self.slots.targets, layers, key="method.targets")
+            for name in self._matched(layers)
             for parameter in layers[name].parameters()
         }
         return [n for n, p in model.named_parameters() if p.requires_grad and id(p) in inside]

@@ -16,11 +16,18 @@ from typing import Any, Literal
 
 SCHEMA = 1
 FILE = "record.json"
+LAST = "last.ckpt"  # beside it: what the run is taken up from, and what it ended with
 
 Status = Literal["finished", "diverged", "failed", "oom", "interrupted"]
 RESULTS: tuple[Status, ...] = ("finished", "diverged")  # what is never trained again
 
-METRICS = ("train_loss", "val_loss", "val_accuracy", "test_loss", "test_accuracy")
+# `source` is what the base was trained on; perplexity and bits_per_byte are of language models.
+PARTS = ("val", "test", "source")
+METRICS = (
+    "train_loss",
+    *(f"{part}_{name}" for part in PARTS for name in ("loss", "accuracy")),
+    *(f"{part}_{name}" for part in PARTS for name in ("perplexity", "bits_per_byte")),
+)
 COSTS = (
     "train_seconds",
     "step_time_s",
@@ -61,13 +68,15 @@ class RunRecord:
     choices: dict[str, str | None] = field(default_factory=dict)
     overrides: list[str] = field(default_factory=list)
     env: dict[str, Any] = field(default_factory=dict)
+    base: dict[str, Any] = field(default_factory=dict)  # {fingerprint, weights_checksum} or less
     params: dict[str, Any] = field(
-        default_factory=lambda: {"total": None, "trainable": None, "by_role": {}}
+        default_factory=lambda: {"total": None, "trainable": None, "by_role": {}, "targets": []}
     )
     cost: dict[str, Any] = field(default_factory=_unknown_costs)
     cost_source: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(COSTS))
     receipts: dict[str, dict[str, Any]] = field(default_factory=dict)  # {ok, value, note}
     metrics: dict[str, dict[str, Any]] = field(default_factory=_unknown_metrics)
+    change: dict[str, Any] = field(default_factory=dict)  # what adaptation did: {weights, features}
     schema: int = SCHEMA
 
     @property

@@ -11,7 +11,7 @@ from lowrank_bench.errors import ConfigError
 from lowrank_bench.isolate import Tell
 from lowrank_bench.loggers.closable import require
 from lowrank_bench.loggers.keys import resolve
-from lowrank_bench.run import prepare
+from lowrank_bench.prepare import prepare
 
 OPTIONAL_LOGGERS = ("tensorboard", "trackio")
 
@@ -27,8 +27,10 @@ def try_all(cfgs: Sequence[DictConfig], tell: Tell) -> int:
         try:
             _check_devices(cfg)
             _check_logger(cfg)
-            data, model, method = prepare(cfg)
-            loader = BlockLoader(data.train, batch_size=cfg.budget.batch_size)
+            data, model, method, *_ = prepare(cfg)
+            loader = BlockLoader(
+                data.train, batch_size=cfg.budget.batch_size, limit=cfg.budget.updates_per_epoch
+            )
             method.schedule(method.optimizer(model), loader.num_batches * cfg.budget.epochs)
         except ConfigError as error:
             tell(str(error))

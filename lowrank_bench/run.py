@@ -5,77 +5,56 @@ import os
 import signal
 import warnings
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import torch
-import torch.nn.functional as F
-from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from omegaconf import DictConfig
 
 from lowrank_bench.build import build
-from lowrank_bench.callbacks.checkpoints import LAST, Checkpoints, resumable
+from lowrank_bench.callbacks.changes import Changes
+from lowrank_bench.callbacks.checkpoints import Checkpoints, resumable
 from lowrank_bench.callbacks.cost import Cost
 from lowrank_bench.callbacks.progress import Progress, UpdateBar
 from lowrank_bench.callbacks.receipts import Receipts
 from lowrank_bench.checks import block_size
-from lowrank_bench.data.images import ImageData
 from lowrank_bench.data.loader import BlockLoader
 from lowrank_bench.ending import EXIT_CODES, interrupt, status_of
-from lowrank_bench.errors import ConfigError
 from lowrank_bench.isolate import Tell
-from lowrank_bench.layers.routing import check_adapters
 from lowrank_bench.loggers import adverts, jsonl
 from lowrank_bench.loggers.closable import Closable
 from lowrank_bench.loggers.jsonl import JsonlLogger
 from lowrank_bench.loggers.keys import UNREACHABLE
 from lowrank_bench.loggers.rows import cut_back
-from lowrank_bench.method import Method
-from lowrank_bench.record import RunRecord
+from lowrank_bench.models.checkpointing import checkpoint_activations
+from lowrank_bench.prepare import prepare
+from lowrank_bench.record import LAST, RunRecord
+from lowrank_bench.retention import SOURCE
 from lowrank_bench.roles import count_by_role
 from lowrank_bench.selection import read_back, test_selected
-from lowrank_bench.task import Classify
-
-START_BATCHES = 8  # what an init that begins at the gradient sees
-NOT_THE_NETWORKS = ("name", "targets", "head")  # what recipes read of the model's node
+from lowrank_bench.task import Task
+from lowrank_bench.weights import checksum, load_base
 
 
-def prepare(cfg: DictConfig) -> tuple[ImageData, nn.Module, Method]:
-    """Build what the config describes, the method applied to the model.
-
-    Raises: ConfigError for whatever a user can get wrong there, before anything is written.
-    """
-    data = build(cfg.data, "data")
-    if cfg.budget.selection != "last" and data.val is None:
-        raise ConfigError(f"budget.selection={cfg.budget.selection}: needs data.val_size above 0")
-    torch.manual_seed(cfg.seed)  # as a plain script would, so that the two can be compared
-    node: Any = OmegaConf.to_container(cfg.model, resolve=True)
-    model = build({k: v for k, v in node.items() if k not in NOT_THE_NETWORKS}, "model")
-    method = Method(seed=cfg.seed, **build(cfg.method, "method"))
-    x, y = data.train.fetch(slice(0, START_BATCHES * cfg.budget.batch_size))
-    model = method.apply(model, loss=lambda net: F.cross_entropy(net(x), y))
-    check_adapters(model, data.adapters)
-    with torch.no_grad():
-        outputs = model.eval()(x[:1]).shape[-1]
-    if outputs != data.num_classes:
-        raise ConfigError(
-            f"model.num_classes={outputs}: {data.name} has {data.num_classes} classes"
-        )
-    return data, model.train(), method
-
-
-def run(cfg: DictConfig, record: RunRecord, folder: Path, tell: Tell, *, alone: bool) -> int:
+def run(
+    cfg: DictConfig,
+    record: RunRecord,
+    folder: Path,
+    tell: Tell,
+    *,
+    alone: bool,
+    base: Path | None = None,
+) -> int:
     """Train what `record` names, in `folder`, and leave the record there whatever happens.
 
-    Meant for a process of its own. `tell` hears of the progress, unless the run is `alone` and
-    shows its own bar. Returns that process's exit code.
+    Meant for a process of its own. `base` is the checkpoint to begin with, if any. `tell` hears
+    of the progress, unless the run is `alone` and shows its own bar. Returns the exit code.
     """
     signal.signal(signal.SIGINT, interrupt)
     torch.set_num_threads(cfg.run.threads)
     _quiet()
     loggers: list[Closable] = []
     try:
-        _train(cfg, record, folder, UpdateBar() if alone else Progress(tell), loggers)
+        _train(cfg, record, folder, base, UpdateBar() if alone else Progress(tell), loggers)
         record.status = "finished"
     except BaseException as error:
         record.status = status_of(error)
@@ -97,16 +76,19 @@ def _train(
     cfg: DictConfig,
     record: RunRecord,
     folder: Path,
+    base: Path | None,
     progress: L.Callback,
     loggers: list[Closable],
 ) -> None:
-    data, model, method = prepare(cfg)
-    record.env["data_checksum"] = data.checksum
+    data, model, method, source, plain = prepare(cfg, None if base is None else load_base(base))
     record.params = {
         "total": sum(p.numel() for p in model.parameters()),
         "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "by_role": count_by_role(model),
+        "targets": method.targets,
     }
+    if cfg.base.name != "scratch":
+        record.base["weights_checksum"] = checksum(plain)
     share = {"rank": _rank(), "world_size": cfg.run.devices}
     train_loader = BlockLoader(
         data.train,
@@ -114,25 +96,37 @@ def _train(
         block=block_size(cfg),
         shuffle=cfg.budget.shuffle,
         seed=cfg.seed,
+        limit=cfg.budget.updates_per_epoch,
         **share,
     )
     watched = {"val": data.val} | ({"test": data.test} if cfg.budget.test_every_epoch else {})
+    if source is not None:  # its own test part, which selects nothing here
+        watched[SOURCE] = source.data.test or source.data.val or source.data.train
     eval_loaders = {
         name: BlockLoader(split, batch_size=cfg.run.eval_batch_size, **share)
         for name, split in watched.items()
         if split is not None
     }
     receipts, cost = Receipts(model), Cost(folder / LAST)
-    task = Classify(
+    if cfg.run.checkpoint_activations:
+        checkpoint_activations(model, cfg.model.get("blocks"))
+    if cfg.run.compile:
+        model.compile()
+    task = Task(
         model,
         method,
+        data.objective,
         num_updates=train_loader.num_batches * cfg.budget.epochs,
         seed=cfg.seed,
         eval_names=list(eval_loaders),
         log_every=cfg.run.log_every,
+        accumulate=cfg.run.accumulate,
+        clip_norm=cfg.budget.clip_norm,
+        source=source,
         first_update=receipts.first_update,
     )
-    checkpoints = Checkpoints(folder, keep_best=cfg.budget.selection != "last")
+    checkpoints = Checkpoints(folder, rule=cfg.budget.selection)
+    changes = [Changes(plain)] if cfg.base.name != "scratch" else []
     loggers += _loggers(cfg, record, folder)
     trainer = L.Trainer(
         accelerator=cfg.run.accelerator,
@@ -141,7 +135,7 @@ def _train(
         precision=cfg.precision,
         max_epochs=cfg.budget.epochs,
         logger=loggers,  # type: ignore[arg-type]  # each is a Logger that can be closed
-        callbacks=[receipts, cost, checkpoints, progress],
+        callbacks=[receipts, cost, *changes, checkpoints, progress],
         default_root_dir=folder,
         enable_progress_bar=isinstance(progress, UpdateBar),
         num_sanity_val_steps=0,
@@ -169,11 +163,14 @@ def _train(
             receipts.on_train_start(trainer, task)
             receipts.on_train_end(trainer, task)
             cost.on_train_end(trainer, task)
+            for each in changes:
+                each.on_train_end(trainer, task)
         if data.test is not None:
             test_loader = BlockLoader(data.test, batch_size=cfg.run.eval_batch_size, **share)
             test_selected(task, trainer, test_loader, checkpoints)
     finally:
         record.receipts = receipts.receipts
+        record.change = {key: value for each in changes for key, value in each.change.items()}
         record.cost |= cost.cost | {"receipt_seconds": receipts.seconds}
         record.cost_source |= cost.source | {"receipt_seconds": "measured"}
         if _rank() == 0:

@@ -10,11 +10,11 @@ from lowrank_bench.data.loader import BlockLoader
 from lowrank_bench.loggers import curves, jsonl
 from lowrank_bench.loggers.curves import epoch_rows, write_curves
 from lowrank_bench.record import METRICS, RunRecord
-from lowrank_bench.task import Classify
+from lowrank_bench.task import Task
 
 
 def test_selected(
-    task: Classify, trainer: L.Trainer, loader: BlockLoader, checkpoints: Checkpoints
+    task: Task, trainer: L.Trainer, loader: BlockLoader, checkpoints: Checkpoints
 ) -> None:
     """Evaluate the test data once, on the checkpoint that the budget's rule selects.
 
@@ -41,10 +41,9 @@ def read_back(record: RunRecord, folder: Path, checkpoints: Checkpoints) -> None
         return
     write_curves(folder / jsonl.FILE, folder / curves.FILE)
     selected = checkpoints.best_epoch if checkpoints.keep_best else max(rows)
-    rule = "best_val_accuracy" if checkpoints.keep_best else "last"
     for section, epoch in (("before", 0), ("final", max(rows)), ("selected", selected)):
         row = rows.get(epoch, {}) if epoch is not None else {}
         if epoch != 0 or section == "before":
             record.metrics[section] |= {name: row.get(name) for name in METRICS}
     if selected:
-        record.metrics["selected"] |= {"epoch": selected, "rule": rule}
+        record.metrics["selected"] |= {"epoch": selected, "rule": checkpoints.rule}

@@ -2,82 +2,24 @@
 
 import atexit
 import gc
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from lowrank_bench import environment
-from lowrank_bench.build import build
 from lowrank_bench.checks import check
-from lowrank_bench.errors import ConfigError
-from lowrank_bench.identity import Identity, identify
+from lowrank_bench.errors import BaseFailed, ConfigError
 from lowrank_bench.isolate import Tell, isolated
+from lowrank_bench.job import Job
 from lowrank_bench.loggers.keys import SYNC, UNREACHABLE, notice
-from lowrank_bench.record import RunRecord, write_atomically
-from lowrank_bench.store import MADE_WITH, Store, why_stale
+from lowrank_bench.record import LAST, RunRecord, write_atomically
+from lowrank_bench.store import MADE_WITH, why_stale
 from lowrank_bench.tally import Tally
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """A composed config and the overrides that made it."""
-
-    cfg: DictConfig
-    overrides: Sequence[str]
-
-    @cached_property
-    def identity(self) -> Identity:
-        return identify(self.cfg)
-
-    @cached_property
-    def store(self) -> Store:
-        return Store(Path(self.cfg.run.dir))
-
-    @cached_property
-    def data_checksum(self) -> str | None:
-        """Of the data as it lies there now; read here, so that forked runs inherit it."""
-        reader = self.cfg.data.get("reader")
-        return None if reader is None else build(reader, "data.reader").checksum
-
-    @cached_property
-    def choices(self) -> dict[str, str | None]:
-        """Config groups and what was chosen of them, Hydra's own aside."""
-        choices = OmegaConf.to_container(self.cfg.hydra.runtime.choices)
-        assert isinstance(choices, dict)
-        return {str(k): v for k, v in choices.items() if not str(k).startswith("hydra/")}
-
-    @property
-    def made_with(self) -> str:
-        """What a checkpoint must have been made with to be taken up."""
-        stamp = {package: environment.versions()[package] for package in environment.DECISIVE}
-        return json.dumps(stamp | {"data_checksum": self.data_checksum}, sort_keys=True)
-
-    def new_record(self) -> RunRecord:
-        """What is known of the run before it starts."""
-        cfg, identity = self.cfg, self.identity
-        config = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-        container = OmegaConf.to_container(config, resolve=True)
-        assert isinstance(container, dict)
-        return RunRecord(
-            status="failed",
-            fingerprint=identity.fingerprint,
-            control_hash=identity.control_hash,
-            method_hash=identity.method_hash,
-            seed=identity.seed,
-            name=identity.name,
-            config={str(key): value for key, value in container.items()},
-            choices=self.choices,
-            overrides=list(self.overrides),
-            env=environment.describe(num_devices=cfg.run.devices, threads=cfg.run.threads)
-            | {"data_checksum": self.data_checksum},
-        )
 
 
 @dataclass
@@ -128,9 +70,7 @@ class Session:
             gc.freeze()  # else the collector of each run copies all pages that it walks over
             atexit.register(gc.unfreeze)  # what is frozen counts as leaked at exit
 
-            code = isolated(
-                partial(try_all, [job.cfg for job in jobs]), on_message=complaints.append
-            )
+            code = isolated(partial(try_all, _distinct(jobs)), on_message=complaints.append)
         if complaints:
             raise ConfigError(complaints[0])
         if code:
@@ -165,6 +105,45 @@ class Session:
             assert previous is not None
             self.tally.reused(previous)
             return
+        try:
+            base = None if job.base is None else self._with_base(job.base)
+            left = self._train_here(job, previous, base, is_alone=self.tally.total == 1)
+        except BaseFailed as error:
+            left = job.new_record()
+            left.error = {"type": type(error).__name__, "message": str(error)}
+            job.store.folder(job.identity).mkdir(parents=True, exist_ok=True)
+            left.write(job.store.folder(job.identity))
+        self.tally.ended(left, job.store.folder(job.identity))
+
+    def _with_base(self, base: Job) -> Path:
+        """The weights of a base, trained by now; whoever comes first trains, others wait.
+
+        Raises: BaseFailed when training it gave no weights to begin with.
+        """
+        base.store.open()
+        lock, data = base.store.lock(base.identity), base.identity.name["data"]
+        with self.tally.busy(f"waiting for another process to train the base on {data}"):
+            lock.acquire()
+        with lock:
+            lock.release()  # one of the two times that it is held now
+            record = base.store.record(base.identity)
+            if not _stands(base, record) or not self._checkpoint(base).exists():
+                self.tally.say(f"the base: {base.identity.label} on {data}, trained once for all")
+                record = self._train_here(base, record, None, is_alone=False)
+                self.tally.based(record)
+        assert record is not None
+        if record.status != "finished":
+            told = (record.error or {}).get("message", "")
+            raise BaseFailed(f"{record.status}: {told} ({base.store.folder(base.identity)})")
+        return self._checkpoint(base)
+
+    def _checkpoint(self, job: Job) -> Path:
+        return job.store.folder(job.identity) / LAST
+
+    def _train_here(
+        self, job: Job, previous: RunRecord | None, base: Path | None, *, is_alone: bool
+    ) -> RunRecord:
+        """Train a job whose lock is held, in a process of its own; return the record it left."""
         if previous is not None and previous.is_result:
             self.tally.say(
                 f"{job.identity.label}: trained afresh, since its record was "
@@ -180,10 +159,9 @@ class Session:
         (folder / "record.json").unlink(missing_ok=True)  # of a try that gave no result
         record = job.new_record()
         write_atomically(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(record.config)))
-        is_alone = self.tally.total == 1
         try:
             code = isolated(
-                partial(_run, job.cfg, record, folder, is_alone),
+                partial(_run, job.cfg, record, folder, is_alone, base),
                 ranks=job.cfg.run.devices,
                 log=None if is_alone else folder / "run.log",
                 on_message=self._hear,
@@ -204,7 +182,7 @@ class Session:
         if code < 0 and left.error and left.error["type"] == "Killed":
             left.error["message"] = f"the process was ended by signal {-code}"
             left.write(folder)
-        self.tally.ended(left, folder)
+        return left
 
     def _hear(self, message: Any) -> None:
         """A run tells its progress, or that W&B is away, which no later run should wait for."""
@@ -221,10 +199,19 @@ def _stands(job: Job, record: RunRecord | None) -> bool:
     return why_stale(record, job.data_checksum) is None
 
 
-def _run(cfg: DictConfig, record: RunRecord, folder: Path, alone: bool, tell: Tell) -> int:
+def _distinct(jobs: Sequence[Job]) -> list[DictConfig]:
+    """One config for each control and method, since a seed mends nothing; bases first."""
+    bases = [job.base for job in jobs if job.base is not None]
+    kinds = {(j.identity.control_hash, j.identity.method_hash): j.cfg for j in [*bases, *jobs]}
+    return [*kinds.values()]
+
+
+def _run(
+    cfg: DictConfig, record: RunRecord, folder: Path, alone: bool, base: Path | None, tell: Tell
+) -> int:
     from lowrank_bench.run import run
 
-    return run(cfg, record, folder, tell, alone=alone)
+    return run(cfg, record, folder, tell, alone=alone, base=base)
 
 
 SESSION = Session()

@@ -88,6 +88,21 @@ def check_replaceable(model: nn.Module, targets: Sequence[str]) -> None:
                 )
 
 
+def check_base_is_used(model: nn.Module, init: Any) -> None:
+    """Raise ConfigError when a layer starts without the weight that the base has there."""
+    declared = declared_by(init)
+    if init is None or getattr(declared, "needs", None) == "dense":
+        return
+    for name, layer in model.named_modules():
+        domain = getattr(layer, "domain", None)
+        if domain not in (None, "peft") and getattr(layer, "base", None) is None:
+            raise ConfigError(
+                f"method.init={declared.__name__}: '{name}' ({type(layer).__name__}) would begin "
+                "without the pretrained weight; say base=scratch, or method/init=spectral where "
+                "the layer is factorised"
+            )
+
+
 def check_kept(model: Any, targets: Sequence[str]) -> None:
     """Raise ConfigError when an adapter gave back something else than the adapted model."""
     if not isinstance(model, nn.Module):

@@ -99,6 +99,11 @@ class Tally:
             first = (record.error["message"].splitlines() or [""])[0]
             self.say(f"    {record.error['type']}: {first}  ({folder})")
 
+    def based(self, record: RunRecord) -> None:
+        """A base has been trained, which is none of the command's own runs."""
+        self._share = 0.0
+        self._line(record, "base" if record.status == "finished" else record.status, "")
+
     def lost(self, identity: Identity, error: Exception) -> None:
         """A run that could not even be started or recorded: a full disk, say."""
         self._done += 1

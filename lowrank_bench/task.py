@@ -2,32 +2,33 @@
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from statistics import fmean
 from time import perf_counter
 from typing import Any
 
 import lightning as L
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from lowrank_bench.data.loader import Block, BlockLoader
 from lowrank_bench.errors import Diverged
 from lowrank_bench.layers.routing import router
 from lowrank_bench.method import Method
+from lowrank_bench.objectives.objective import Objective
+from lowrank_bench.retention import SOURCE, Source
 from lowrank_bench.seeds import derive
 
-Loss = Callable[[Tensor, Tensor, float | None], Tensor]
 
-
-class Classify(L.LightningModule):
-    """Trains a classifier by cross-entropy, a block of updates in one `training_step`.
+class Task(L.LightningModule):
+    """Trains a model by an objective, a block of updates in one `training_step`.
 
     The clock is `update`, the number of optimizer updates done. One update, in this order:
-    clear gradients, forward and backward, `before_step` hooks, optimizer step, schedule step,
-    `after_step` hooks while gradients live, then `step_end` hooks, and the clock advances. Hooks
+    clear gradients, forward and backward (for each of `accumulate` micro-batches), clipping to
+    `clip_norm`, `before_step` hooks, optimizer step, schedule step, `after_step` hooks while
+    gradients live, then `step_end` hooks, and the clock advances. Hooks
     are called with (model, optimizer, index of this update). A block of 16 updates gives the
     bits of 16 blocks of one; it only spreads Lightning's cost for each step.
 
@@ -44,28 +45,36 @@ class Classify(L.LightningModule):
         self,
         model: nn.Module,
         method: Method,
+        objective: Objective,
         *,
         num_updates: int,
         seed: int,
         eval_names: Sequence[str],
         log_every: int,
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+        source: Source | None = None,
         first_update: Callable[[nn.Module], None] | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model = model
         self.method = method
+        self.objective = objective
         self.num_updates = num_updates
         self.seed = seed
         self.eval_names = list(eval_names)  # what the validation loaders hold, in order
         self.log_every = log_every
+        self.accumulate = accumulate  # micro-batches in a batch
+        self.clip_norm = clip_norm
         self.update = 0
         self.step_seconds = array("d")  # one entry an update, on a GPU one a block
         self.train_seconds = 0.0  # free of evaluation
         self._unlogged: list[float] = []  # losses since the last point of the curve
         self.evaluated: dict[str, float] = {}
         self.first_update = first_update  # called with the model after update 0
-        self._loss = _penalised(model, method)
+        self._penalty = method.slots.penalty
+        self._source = [source]  # in a list, since its head is no part of what trains
         self._route = router(model)  # adapter ids go to the banks, if there are any
         self._trained = [p for p in model.parameters() if p.requires_grad]
 
@@ -90,6 +99,8 @@ class Classify(L.LightningModule):
             self.on_before_optimizer_step = self._before_step  # type: ignore[assignment]
 
     def _before_step(self, optimizer: Optimizer) -> None:
+        if self.clip_norm is not None:
+            clip_grad_norm_(self._trained, self.clip_norm)
         self.method.hooks.before_step(self.model, optimizer, self.update)
 
     def on_train_epoch_start(self) -> None:
@@ -109,12 +120,10 @@ class Classify(L.LightningModule):
         timed_alone = self.device.type == "cpu"
         started = block_started = perf_counter()
         losses, rates = [], []
-        for x, y, scale, ids in _batches(block, self.trainer.world_size):
+        for batch in _batches(block, self.trainer.world_size):
             for parameter in self._trained:  # here, so that gradients live on after the step
                 parameter.grad = None
-            self._route(ids)
-            loss = self._loss(self.model(x), y, scale)
-            self.manual_backward(loss)
+            loss = self._backward(*batch)
             rates.append(self.lr)
             with self._uncast:
                 if not self._is_scaled:
@@ -126,7 +135,7 @@ class Classify(L.LightningModule):
                 if self.update == 0 and self.first_update is not None:
                     self.first_update(self.model)
             self.update += 1
-            losses.append(loss.detach())
+            losses.append(loss)
             if timed_alone:
                 now = perf_counter()
                 self.step_seconds.append(now - started)
@@ -138,6 +147,35 @@ class Classify(L.LightningModule):
         now = perf_counter()
         self.train_seconds += now - self._mark  # with the fetching of the block
         self._mark = now
+
+    def _backward(self, x: Tensor, y: Tensor, ids: Tensor | None, targets: int | None) -> Tensor:
+        """Leave a batch's gradients; return its loss.
+
+        `targets` are those of the batch on all devices, of which this is a part; None: of this.
+        """
+        if targets is None and self.accumulate == 1:
+            self._route(ids)
+            loss = self.objective.mean(self.model(x), y)
+            if self._penalty is not None:
+                loss = loss + self._penalty(self.model)
+            self.manual_backward(loss)
+            return loss.detach()
+        # Gradients are averaged over devices and added up over micro-batches. A sum over some of
+        # the N targets of the batch, times devices / N, makes that the gradient of the mean.
+        scale = self.trainer.world_size / (targets or self.objective.count(y).clamp(min=1))
+        losses = []
+        parts = min(self.accumulate, len(x)) or 1  # a device may have got no example
+        all_ids = (None,) * parts if ids is None else ids.tensor_split(parts)
+        for i, (part_x, part_y, part_ids) in enumerate(
+            zip(x.tensor_split(parts), y.tensor_split(parts), all_ids, strict=True)
+        ):
+            self._route(part_ids)
+            loss = self.objective.total(self.model(part_x), part_y) * scale
+            if i == 0 and self._penalty is not None:
+                loss = loss + self._penalty(self.model)
+            self.manual_backward(loss)
+            losses.append(loss.detach())
+        return torch.stack(losses).sum()
 
     def _account(self, losses: Tensor, rates: Sequence[float]) -> None:
         """Check and keep the losses of a block; hand a point of the curve to the loggers."""
@@ -191,21 +229,33 @@ class Classify(L.LightningModule):
 
     def validation_step(self, block: Block, batch_idx: int, dataloader_idx: int = 0) -> None:
         x, y, _, *ids = block
+        name = self.eval_names[dataloader_idx]
         self._route(ids[0] if ids else None)
-        logits = self.model(x)
+        with self._standing_in(name) as objective:
+            self._sums[name] += objective.sums(self.model(x), y)
         self._route(None)
-        loss = F.cross_entropy(logits, y, reduction="sum")
-        correct = (logits.argmax(-1) == y).sum()
-        sums = [float(loss), float(correct), float(len(y))]
-        self._sums[self.eval_names[dataloader_idx]] += torch.tensor(sums, dtype=torch.float64)
 
     def on_validation_epoch_end(self) -> None:
         for name, sums in self._sums.items():
-            loss, correct, count = self._sum_over_devices(sums).tolist()
-            self.evaluated[f"{name}_loss"] = loss / count
-            self.evaluated[f"{name}_accuracy"] = correct / count
+            metrics = self._objective(name).metrics(self._sum_over_devices(sums))
+            self.evaluated |= {f"{name}_{metric}": value for metric, value in metrics.items()}
         if "val" in self._sums:  # what a checkpoint may be selected by
-            self.log("val_accuracy", self.evaluated["val_accuracy"], logger=False)
+            for metric in ("accuracy", "loss"):
+                self.log(f"val_{metric}", self.evaluated[f"val_{metric}"], logger=False)
+
+    def _objective(self, name: str) -> Objective:
+        source = self._source[0]
+        return source.objective if name == SOURCE and source else self.objective
+
+    @contextmanager
+    def _standing_in(self, name: str) -> Iterator[Objective]:
+        """The model as it is asked about the part `name`: about the source, by its own head."""
+        source = self._source[0]
+        if name == SOURCE and source:
+            with source.head_on(self.model):
+                yield source.objective
+        else:
+            yield self.objective
 
     # A test is an evaluation of one loader, named by `eval_names` like any other.
     on_test_epoch_start = on_validation_epoch_start
@@ -219,35 +269,17 @@ class Classify(L.LightningModule):
         return self.trainer.strategy.reduce(value.to(self.device), reduce_op="mean")
 
 
-def _penalised(model: nn.Module, method: Method) -> Loss:
-    """Cross-entropy, plus the method's penalty if it has one."""
-    penalty = method.slots.penalty
-    if penalty is None:
-        return _cross_entropy
-    return lambda logits, y, scale: _cross_entropy(logits, y, scale) + penalty(model)
-
-
-def _cross_entropy(logits: Tensor, y: Tensor, scale: float | None) -> Tensor:
-    """The mean over a batch; with `scale`, this device's part of the mean over all devices."""
-    if scale is None:
-        return F.cross_entropy(logits, y)
-    return F.cross_entropy(logits, y, reduction="sum") * scale  # 0 for an empty part, not NaN
-
-
 def _batches(
     block: Block, world_size: int
-) -> Iterator[tuple[Tensor, Tensor, float | None, Tensor | None]]:
-    """The batches of a block, with their adapter ids, if any; with several devices, one and its
-    scale.
-
-    Gradients are averaged over devices, so a sum over some of the N examples of a global batch
-    is scaled by world_size / N.
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None, int | None]]:
+    """The batches of a block: x, y, adapter ids if any; with several devices, this one's part
+    of one batch, and the number of targets in all of it.
     """
     x, y, size, *ids = block
     if world_size > 1:
-        yield x, y, world_size / size, (ids[0] if ids else None)
+        yield x, y, (ids[0] if ids else None), size
         return
     xs, ys = x.split(size), y.split(size)
     parts = ids[0].split(size) if ids else (None,) * len(xs)
     for batch_x, batch_y, batch_ids in zip(xs, ys, parts, strict=True):
-        yield batch_x, batch_y, None, batch_ids
+        yield batch_x, batch_y, batch_ids, None

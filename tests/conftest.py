@@ -62,16 +62,16 @@ def fit(composed: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., An
     from lowrank_bench.data.loader import BlockLoader
     from lowrank_bench.loggers.jsonl import JsonlLogger, read_rows
     from lowrank_bench.method import Method
-    from lowrank_bench.run import prepare
-    from lowrank_bench.task import Classify
+    from lowrank_bench.prepare import prepare
+    from lowrank_bench.task import Task
 
     small = ("model.hidden=[16,16]", "rank=4", "epochs=2")
 
     def train(
         *overrides: str, block: int = 16, log_every: int = 20, plugins: Any = None, **slots: Any
-    ) -> tuple[Classify, list[dict[str, Any]]]:
+    ) -> tuple[Task, list[dict[str, Any]]]:
         cfg = composed(*small, *overrides)
-        data, model, method = prepare(cfg)
+        data, model, method, *_ = prepare(cfg)
         assert data.val is not None
         loader = BlockLoader(
             data.train,
@@ -80,9 +80,10 @@ def fit(composed: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., An
             shuffle=cfg.budget.shuffle,
             seed=cfg.seed,
         )
-        task = Classify(
+        task = Task(
             model,
             Method(seed=method.seed, **(vars(method.slots) | slots)),
+            data.objective,
             num_updates=loader.num_batches * cfg.budget.epochs,
             seed=cfg.seed,
             eval_names=["val"],

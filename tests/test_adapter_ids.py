@@ -12,7 +12,7 @@ from lowrank_bench.data.loader import BlockLoader
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.layers.flora import FLoRABank
 from lowrank_bench.layers.routing import route
-from lowrank_bench.run import prepare
+from lowrank_bench.prepare import prepare
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec:FutureWarning")
 
@@ -38,7 +38,7 @@ def test_training_and_validation_are_those_of_a_plain_loop(fit: Fit, composed: C
     overrides = (*FOUR, "method.adapter.form=additive", "method/optimizer=sgd", "lr=0.05")
     task, rows = fit(*overrides, block=16)
 
-    data, model, method = prepare(composed("model.hidden=[16,16]", "rank=4", *overrides))
+    data, model, method, *_ = prepare(composed("model.hidden=[16,16]", "rank=4", *overrides))
     optimizer = method.optimizer(model)
     loader = BlockLoader(data.train, batch_size=64, shuffle=True)
     places = torch.arange(len(data.train))

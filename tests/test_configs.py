@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from lowrank_bench.checks import check
 from lowrank_bench.config_dir import config_dir
 from lowrank_bench.data.loader import BlockLoader
-from lowrank_bench.run import prepare
+from lowrank_bench.prepare import prepare
 
 ROOT = config_dir()
 RECIPES = sorted(path.stem for path in (ROOT / "method").glob("*.yaml"))
@@ -50,7 +50,7 @@ def test_there_is_something_to_test() -> None:
 def test_each_recipe_composes_builds_applies_and_learns(composed: Compose, recipe: str) -> None:
     cfg = composed(f"method={recipe}", "data=digits", "model.hidden=[16,16]", "rank=4")
     check(cfg)
-    data, model, method = prepare(cfg)
+    data, model, method, *_ = prepare(cfg)
     assert method.name == recipe
     optimizer = method.optimizer(model)
     schedule = method.schedule(optimizer, 100)  # of which these are the first

@@ -10,12 +10,12 @@ PLUGINS = PACKAGE.parent / "hydra_plugins"
 
 # A module imports from its own floor and those below.
 FLOORS = (
-    "__init__ errors names record receipt seeds config_dir environment",
+    "__init__ errors names record receipt seeds config_dir environment head presets",
     "layers inits optim schedules penalties spans roles identity build",
     "peft_bridge method events start",
-    "task callbacks hooks data models loggers",
-    "run selection store checks ending isolate",
-    "cli __main__ session rehearsal tally mistakes report compose methods_cli catalogue door "
+    "task callbacks hooks data models loggers objectives retention",
+    "run prepare base weights selection store checks ending isolate",
+    "cli __main__ session job rehearsal tally mistakes report compose methods_cli catalogue door "
     "testing",
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
@@ -69,7 +69,7 @@ def test_imports_run_down(file: str) -> None:
 
 
 def test_the_check_sees_imports() -> None:
-    assert {"method", "task", "checks", "loggers"} <= parts_used(PACKAGE / "run.py")
+    assert {"task", "checks", "loggers", "prepare"} <= parts_used(PACKAGE / "run.py")
     assert parts_used(PACKAGE / "environment.py") == {"__init__"}
     assert "rehearsal" in parts_used(PACKAGE / "session.py")  # inside functions
 

@@ -10,7 +10,7 @@ from torch import nn
 from lowrank_bench.build import build
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.method import Method
-from lowrank_bench.run import prepare
+from lowrank_bench.prepare import prepare
 
 Compose = Callable[..., DictConfig]
 
@@ -20,13 +20,13 @@ def trained(model: nn.Module) -> list[str]:
 
 
 def test_head_trains_the_head_alone(composed: Compose) -> None:
-    _, model, method = prepare(composed("method=head", "model.hidden=[16,16]"))
+    _, model, method, *_ = prepare(composed("method=head", "model.hidden=[16,16]"))
     assert trained(model) == ["head.weight", "head.bias"]
     assert len(method.optimizer(model).param_groups) == 2  # dense and bias
 
 
 def test_bitfit_trains_all_biases_and_the_head(composed: Compose) -> None:
-    _, model, _ = prepare(composed("method=bitfit", "model.hidden=[16,16]"))
+    _, model, *_ = prepare(composed("method=bitfit", "model.hidden=[16,16]"))
     assert trained(model) == ["hidden.0.bias", "hidden.1.bias", "head.weight", "head.bias"]
 
 
@@ -39,7 +39,7 @@ def test_bitfit_without_biases_says_that_there_are_none(composed: Compose) -> No
 
 @pytest.mark.parametrize("recipe", ["head", "bitfit"])
 def test_what_is_frozen_stays_as_it_was(composed: Compose, recipe: str) -> None:
-    data, model, method = prepare(composed(f"method={recipe}", "model.hidden=[16,16]"))
+    data, model, method, *_ = prepare(composed(f"method={recipe}", "model.hidden=[16,16]"))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimizer = method.optimizer(model)
     x, y = data.train.fetch(slice(0, 64))

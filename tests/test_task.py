@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lowrank_bench.errors import Diverged
-from lowrank_bench.run import prepare
+from lowrank_bench.prepare import prepare
 from lowrank_bench.seeds import derive
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec:FutureWarning")
@@ -56,7 +56,7 @@ def test_training_is_that_of_a_plain_loop_bit_for_bit(
     overrides = ("method=full", "method/optimizer=sgd", "lr=0.1", "seed=3")
     task, rows = fit(*overrides)
 
-    data, _, _ = prepare(composed(*overrides))
+    data: Any = prepare(composed(*overrides)).data
     x, y = data.train.x.float() / 16, data.train.y
     torch.manual_seed(3)
     model = nn.Sequential(
@@ -95,7 +95,7 @@ def test_validation_measures_every_image_once(
     fit: Fit, composed: Callable[..., DictConfig]
 ) -> None:
     task, rows = fit("method=full", "lr=0.01")
-    val = prepare(composed("method=full"))[0].val
+    val: Any = prepare(composed("method=full")).data.val
     assert val is not None
     with torch.no_grad():
         logits = task.model(val.x.float() / 16)

@@ -10,8 +10,8 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from lowrank_bench.callbacks.unhurried import UnhurriedCallback
+from lowrank_bench.record import LAST
 
-LAST = "last.ckpt"
 BEST = "best.ckpt"
 
 
@@ -22,11 +22,15 @@ class Checkpoints(UnhurriedCallback, Checkpoint):
     `every_seconds`, and always after the last epoch.
     """
 
-    def __init__(self, folder: Path, *, keep_best: bool, every_seconds: float = 10.0) -> None:
-        self.folder, self.keep_best, self.every_seconds = folder, keep_best, every_seconds
+    def __init__(self, folder: Path, *, rule: str, every_seconds: float = 10.0) -> None:
+        self.folder, self.rule, self.every_seconds = folder, rule, every_seconds
         self.best: float | None = None
         self.best_epoch: int | None = None
         self._saved_at = monotonic()
+
+    @property
+    def keep_best(self) -> bool:
+        return self.rule != "last"
 
     @property
     def selected(self) -> Path:
@@ -35,14 +39,23 @@ class Checkpoints(UnhurriedCallback, Checkpoint):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
-        accuracy = float(trainer.callback_metrics.get("val_accuracy", 0.0))
-        if self.keep_best and (self.best is None or accuracy > self.best):
-            self.best, self.best_epoch = accuracy, epoch
+        if self.keep_best and self._is_better(trainer):
+            self.best_epoch = epoch
             trainer.save_checkpoint(self.folder / BEST)
         is_due = epoch == trainer.max_epochs or monotonic() - self._saved_at >= self.every_seconds
         if trainer.strategy.broadcast(is_due):  # clocks differ, and saving takes all ranks
             trainer.save_checkpoint(self.folder / LAST)
             self._saved_at = monotonic()
+
+    def _is_better(self, trainer: L.Trainer) -> bool:
+        """By the metric that the rule names: best_val_accuracy is the highest val_accuracy."""
+        metric = self.rule.removeprefix("best_")
+        sign = -1 if metric.endswith("loss") else 1
+        value = sign * float(trainer.callback_metrics[metric])
+        if self.best is not None and not value > self.best:
+            return False
+        self.best = value
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "best_epoch": self.best_epoch}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from lowrank_bench.callbacks.unhurried import UnhurriedCallback
-from lowrank_bench.task import Classify
+from lowrank_bench.task import Task
 
 WARMUP_UPDATES = 20  # allocators and caches settle in the first steps
 
@@ -31,7 +31,7 @@ class Cost(UnhurriedCallback):
             torch.cuda.reset_peak_memory_stats(pl_module.device)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Classify)
+        assert isinstance(pl_module, Task)
         parameters = list(pl_module.model.parameters())
         measured: dict[str, Any] = {
             "train_seconds": pl_module.train_seconds,

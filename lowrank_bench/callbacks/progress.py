@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 from lowrank_bench.callbacks.unhurried import UnhurriedCallback
-from lowrank_bench.task import Classify
+from lowrank_bench.task import Task
 
 
 class Progress(UnhurriedCallback):
@@ -21,7 +21,7 @@ class Progress(UnhurriedCallback):
         now = monotonic()
         if now - self._told_at >= 0.5:
             self._told_at = now
-            assert isinstance(pl_module, Classify)
+            assert isinstance(pl_module, Task)
             self.tell(pl_module.update / pl_module.num_updates)
 
 
@@ -44,7 +44,7 @@ class UpdateBar(UnhurriedCallback, TQDMProgressBar):
 
     def on_train_epoch_end(self, trainer, pl_module) -> None:  # type: ignore[no-untyped-def]
         shown = ("train_loss", "val_accuracy", "test_accuracy")
-        assert isinstance(pl_module, Classify)
+        assert isinstance(pl_module, Task)
         values = {k: v for k in shown if (v := pl_module.evaluated.get(k)) is not None}
         self.train_progress_bar.set_postfix({k: f"{v:.4f}" for k, v in values.items()})
 

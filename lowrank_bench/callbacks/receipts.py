@@ -12,7 +12,7 @@ from lowrank_bench.callbacks.starts import dense_weights, each_dense_weight, sta
 from lowrank_bench.callbacks.unhurried import UnhurriedCallback
 from lowrank_bench.receipt import Receipt, receipt
 from lowrank_bench.roles import role_of
-from lowrank_bench.task import Classify
+from lowrank_bench.task import Task
 
 
 class Receipts(UnhurriedCallback):
@@ -48,7 +48,7 @@ class Receipts(UnhurriedCallback):
         self.seconds += perf_counter() - started
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Classify)
+        assert isinstance(pl_module, Task)
         started = perf_counter()
         for name, parameter in pl_module.model.named_parameters():
             if parameter.requires_grad:
@@ -59,7 +59,7 @@ class Receipts(UnhurriedCallback):
         self.seconds += perf_counter() - started
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Classify)
+        assert isinstance(pl_module, Task)
         started = perf_counter()
         model = pl_module.model
         moved: dict[str, bool] = {}
@@ -76,7 +76,7 @@ class Receipts(UnhurriedCallback):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        assert isinstance(pl_module, Classify)
+        assert isinstance(pl_module, Task)
         checkpoint["receipts"] = {
             "receipts": self.receipts,
             "had_gradient": self._had_gradient,
@@ -96,7 +96,7 @@ class Receipts(UnhurriedCallback):
         self._findings = saved["findings"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Classify)
+        assert isinstance(pl_module, Task)
         for name, part in _parts(pl_module):
             if name in self._findings:
                 part.findings.update(self._findings[name])
@@ -110,7 +110,7 @@ def _share(change: Tensor, start: Tensor) -> float | None:
     return float(change.norm()) / size if size else None
 
 
-def _parts(task: Classify) -> Iterator[tuple[str, Any]]:
+def _parts(task: Task) -> Iterator[tuple[str, Any]]:
     """The optimizer and the hooks, by name."""
     for optimizer in task.trainer.optimizers:
         yield "optimizer", optimizer

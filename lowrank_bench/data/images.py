@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lowrank_bench.data.altered import altered
 from lowrank_bench.data.arrays import Arrays
 from lowrank_bench.data.splits import split
 from lowrank_bench.errors import ConfigError
+from lowrank_bench.objectives.classification import Classification
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,10 @@ class TensorSplit:
         else:
             x, y = self.x[index], self.y[index]
         return x.float().div_(self.scale), y
+
+    def count(self, index: slice | Tensor) -> int:
+        """The number of labels at `index`."""
+        return len(self.y[index])
 
     def fetch_ids(self, index: slice | Tensor) -> Tensor | None:
         """The adapter ids at `index`; None where the images have none."""
@@ -70,7 +76,8 @@ class ImageData:
     """A data set, split: `train`, `val` and `test`, the latter two None when empty.
 
     x is (n, c, h, w) float32; flattening is the model's business. With `adapters`, image i of
-    each part belongs to adapter i mod adapters. `root` is here for the reader to interpolate.
+    each part belongs to adapter i mod adapters. `classes`, `quarter_turns` and `permutation_seed`
+    alter the task: see altered.py. `root` is here for the reader to interpolate.
 
     Raises: ConfigError for sizes that do not fit, or a declaration that the images contradict.
     """
@@ -90,13 +97,23 @@ class ImageData:
         split_seed: int,
         root: str | None = None,
         adapters: int | None = None,
+        classes: Sequence[int] | None = None,
+        quarter_turns: int = 0,
+        permutation_seed: int | None = None,
     ) -> None:
         self.name = name
         self.shape = tuple(shape)
         self.num_classes = num_classes
         self.checksum = reader.checksum
+        self.objective = Classification(name, num_classes)
         self.root = root
         self.adapters = adapters
+        reader = altered(
+            reader,
+            classes=classes,
+            quarter_turns=quarter_turns,
+            permutation_seed=permutation_seed,
+        )
         self._check_declared(reader)
         self._scaling = _scaling(self.shape[0], scale, mean, std)
         held_test = _held_test(name, reader, test_size)

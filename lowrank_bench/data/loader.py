@@ -6,27 +6,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lowrank_bench.data.images import TensorSplit
+from lowrank_bench.data.part import Part
 from lowrank_bench.seeds import derive
 
-# x (n, ...), y (n,), size of a batch over all devices; then adapter ids (n,), if there are any
+# x (n, ...), y (n, ...), size; then adapter ids (n,), if there are any
 Block = tuple[Any, ...]
 
 
 class BlockLoader:
     """Blocks of `block` consecutive batches, each fetched from memory in one go.
 
-    A block is (x, y, size): the batches are `x.split(size)`. Where the images belong to adapters
-    it is (x, y, size, ids). Fetching many batches at once spreads the cost of indexing,
+    A block is (x, y, size): the batches are `x.split(size)`. Where the examples belong to
+    adapters it is (x, y, size, ids). Fetching many batches at once spreads the cost of indexing,
     conversion and Lightning's loop over all of them.
 
     The order is a function of (seed, epoch) alone. With several devices, each takes its own
-    stride of every global batch, so the batches of a run do not depend on their number.
+    stride of every global batch, so the batches of a run do not depend on their number; `size`
+    then is the number of targets in the global batch. With `limit`, an epoch is that many batches.
     """
 
     def __init__(
         self,
-        split: TensorSplit,
+        split: Part,
         *,
         batch_size: int,
         block: int = 1,
@@ -34,16 +35,19 @@ class BlockLoader:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        limit: int | None = None,
     ) -> None:
         self.split, self.batch_size, self.block = split, batch_size, block
         self.shuffle, self.seed = shuffle, seed
         self.rank, self.world_size = rank, world_size
+        self.limit = limit
         self.epoch = 0  # set by the task when an epoch starts
 
     @property
     def num_batches(self) -> int:
         """Batches, that is optimizer updates, in an epoch."""
-        return -(-len(self.split) // self.batch_size)
+        there = -(-len(self.split) // self.batch_size)
+        return there if self.limit is None else min(there, self.limit)
 
     def __len__(self) -> int:
         """Blocks in an epoch."""
@@ -52,14 +56,16 @@ class BlockLoader:
     def __iter__(self) -> Iterator[Block]:
         order = self._order()
         step = self.batch_size * self.block
-        for start in range(0, len(self.split), step):
-            stop = min(start + step, len(self.split))
+        end = min(len(self.split), self.num_batches * self.batch_size)
+        for start in range(0, end, step):
+            stop = min(start + step, end)
+            index = slice(start, stop) if order is None else order[start:stop]
+            size = min(self.batch_size, stop - start)
             if self.world_size > 1:
-                index = torch.arange(start, stop)[self.rank :: self.world_size]
-                index = index if order is None else order[index]
-            else:
-                index = slice(start, stop) if order is None else order[start:stop]
-            block = (*self.split.fetch(index), min(self.batch_size, stop - start))
+                size = self.split.count(index)
+                own = torch.arange(start, stop)[self.rank :: self.world_size]
+                index = own if order is None else order[own]
+            block = (*self.split.fetch(index), size)
             ids = self.split.fetch_ids(index)
             yield block if ids is None else (*block, ids)
 

@@ -5,18 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from lowrank_bench.loggers.rows import read_rows
+from lowrank_bench.record import METRICS
 
 FILE = "curves.parquet"
 COUNTS = ("epoch", "update")
-MEASURES = (
-    "seconds",
-    "lr",
-    "train_loss",
-    "val_loss",
-    "val_accuracy",
-    "test_loss",
-    "test_accuracy",
-)
+MEASURES = ("seconds", "lr", *METRICS)
 
 
 def write_curves(path_jsonl: Path, path_parquet: Path) -> Path:

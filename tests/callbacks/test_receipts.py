@@ -11,8 +11,8 @@ from torch import nn
 
 from lowrank_bench.callbacks.receipts import Receipts
 from lowrank_bench.callbacks.starts import dense_weights, start_receipts
+from lowrank_bench.prepare import prepare
 from lowrank_bench.receipt import receipt
-from lowrank_bench.run import prepare
 
 Fit = Callable[..., tuple[Any, list[dict[str, Any]]]]
 Ran = Callable[..., dict[str, Any]]
@@ -23,8 +23,8 @@ def ran(composed: Callable[..., Any], tmp_path: Path) -> Ran:
     """Train a whole run in this process, and return its record."""
     from omegaconf import OmegaConf
 
+    from lowrank_bench.job import Job
     from lowrank_bench.run import run
-    from lowrank_bench.session import Job
 
     def train(*overrides: str) -> dict[str, Any]:
         cfg = composed("logger=local", "model.hidden=[32,32]", "rank=4", *overrides)
@@ -39,7 +39,7 @@ def ran(composed: Callable[..., Any], tmp_path: Path) -> Ran:
 
 def test_the_dense_weight_of_every_layer_is_seen_once(composed) -> None:
     for recipe in ("full", "lowrank", "lora"):
-        _, model, _ = prepare(composed(f"method={recipe}"))
+        _, model, *_ = prepare(composed(f"method={recipe}"))
         assert list(dense_weights(model)) == ["hidden.0", "hidden.1", "head"]
 
 
@@ -53,7 +53,7 @@ def test_a_dense_start_has_the_scale_of_nn_linear() -> None:
 
 
 def test_layers_larger_than_dense_are_named(composed) -> None:
-    _, model, _ = prepare(composed("method=lowrank", "rank=16", "model.hidden=[64,64]"))
+    _, model, *_ = prepare(composed("method=lowrank", "rank=16", "model.hidden=[64,64]"))
     found = start_receipts(model, dense_weights(model))
     assert found["above_break_even"]["value"] == ["head"]  # 16 > 64 * 10 / 74
 

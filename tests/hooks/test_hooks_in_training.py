@@ -12,18 +12,18 @@ from lowrank_bench.hooks.rank_budget import RankBudget
 from lowrank_bench.layers.svd import SVDLinear
 from lowrank_bench.models.mlp import MLP
 from lowrank_bench.penalties.orthogonality import Orthogonality
-from lowrank_bench.run import prepare
-from lowrank_bench.task import Classify
+from lowrank_bench.prepare import prepare
+from lowrank_bench.task import Task
 
 Fit = Callable[..., Any]
 BUDGET = "method.hooks.rank_budget."
 
 
-def layers(task: Classify) -> list[SVDLinear]:
+def layers(task: Task) -> list[SVDLinear]:
     return [m for m in task.model.modules() if isinstance(m, SVDLinear)]
 
 
-def weights(task: Classify) -> dict[str, torch.Tensor]:
+def weights(task: Task) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in task.model.named_parameters()}
 
 

@@ -1,0 +1,36 @@
+"""What is minimised, and what is counted in an evaluation."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Objective(Protocol):
+    """Belongs to the data: it knows what the targets y of a batch are.
+
+    A target is what one loss term is for: a label, or the next token.
+    """
+
+    def count(self, y: Tensor) -> Tensor:
+        """The number of targets in y, as a tensor."""
+        ...
+
+    def total(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """The loss in nats, summed over the targets."""
+        ...
+
+    def mean(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """The loss in nats, averaged over the targets."""
+        ...
+
+    def sums(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """(3,) float64, to be added up over batches: loss, correct targets, targets."""
+        ...
+
+    def metrics(self, sums: Tensor) -> dict[str, float]:
+        """By name, without the part's prefix, from the sums over a whole part."""
+        ...
+
+    def check_outputs(self, size: int) -> None:
+        """Raise ConfigError when a model whose last axis has `size` entries does not fit."""
+        ...
