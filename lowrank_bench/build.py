@@ -14,11 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.names import hint, nearest
 
-EXTRAS = (
-    "peft",
-    "transformers",
-    "datasets",
-)  # packages that targets may come from, by the extra that installs them
+# Packages that targets may come from, and the extra that installs each.
+EXTRAS = {"peft": "peft", "transformers": "hf", "datasets": "hf"}
 
 
 def build(node: DictConfig | dict[str, Any], key: str) -> Any:
@@ -89,7 +86,7 @@ def _missing(target: str) -> str:
     """What to install, or which name was probably meant; empty where neither is known."""
     root, *rest = target.split(".")
     if not root or find_spec(root) is None:
-        extra = f"; pip install 'lowrank-bench[{root}]'" if root in EXTRAS else ""
+        extra = f"; pip install 'lowrank-bench[{EXTRAS[root]}]'" if root in EXTRAS else ""
         return f"there is no package '{root}' here{extra}"
     holder = root
     for name in rest:

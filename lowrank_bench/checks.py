@@ -35,8 +35,8 @@ RUN = [
 ]
 BUDGET = ["epochs", "batch_size", "shuffle", "selection", "test_every_epoch"]
 NULLABLE = ["updates_per_epoch", "clip_norm"]  # of the budget
-BASE = ["name", "load_weights", "head", "source"]
-BASE_TRAINED = ["method", "budget", "lr", "seed", "epochs", "precision"]
+BASE = ["name", "load_weights", "head"]
+BASE_TRAINED = ["source", "method", "budget", "lr", "seed", "epochs", "precision"]
 OPTIONAL = ("logger", "sweep", "experiment", "hydra")
 PRECISIONS = ("32-true", "64-true", "16-mixed", "bf16-mixed", "bf16-true")
 SELECTIONS = ("last", "best_val_accuracy", "best_val_loss")
@@ -47,28 +47,15 @@ def check(cfg: DictConfig) -> None:
     """Raise ConfigError for the first knob that cannot be right."""
     _known(cfg, "", KNOBS)
     _whole(cfg, "", [key for key in KNOBS if key not in OPTIONAL])
-    for key, known, optional in (
-        ("run", RUN, []),
-        ("budget", BUDGET, NULLABLE),
-        ("base", BASE[:-1], [BASE[-1], *BASE_TRAINED]),
-    ):
-        _known(cfg[key], f"{key}.", [*known, *optional])
-        _whole(cfg[key], f"{key}.", known)
-    _positive_number("lr", cfg.lr)
-    _one_of("precision", cfg.precision, PRECISIONS)
-    if (lr := OmegaConf.select(cfg, "method.optimizer.lr")) is not None:
-        _positive_number("method.optimizer.lr", lr)
-    for key in ("rank", "epochs"):
-        _positive_int(key, cfg[key])
+    _known(cfg.run, "run.", RUN)
+    _whole(cfg.run, "run.", RUN)
     for key in ("devices", "threads", "log_every", "eval_batch_size", "accumulate"):
         _positive_int(f"run.{key}", cfg.run[key])
-    for key in ("batch_size", "epochs"):
-        _positive_int(f"budget.{key}", cfg.budget[key])
-    if (limit := cfg.budget.get("updates_per_epoch")) is not None:
-        _positive_int("budget.updates_per_epoch", limit)
-    if (norm := cfg.budget.get("clip_norm")) is not None:
-        _positive_number("budget.clip_norm", norm)
-    _check_per_layer(cfg)
+    _check_what_trains(cfg, cfg.run, "")
+    _check_base(cfg.base, cfg.run)
+    if (lr := OmegaConf.select(cfg, "method.optimizer.lr")) is not None:
+        _positive_number("method.optimizer.lr", lr)
+    _positive_int("rank", cfg.rank)
     if cfg.run.block != "auto":
         _positive_int("run.block", cfg.run.block)
         if block_size(cfg) != cfg.run.block:
@@ -77,18 +64,9 @@ def check(cfg: DictConfig) -> None:
                 f"on {cfg.run.devices} device(s), with run.compile={cfg.run.compile} and "
                 f"run.accumulate={cfg.run.accumulate}"
             )
-    if isinstance(cfg.seed, bool) or not isinstance(cfg.seed, int) or cfg.seed < 0:
-        raise ConfigError(
-            f"seed={_shown(cfg.seed)}: must be a whole number, 0 or more{_sweep('seed', cfg.seed)}"
-        )
-    _one_of("budget.selection", cfg.budget.selection, SELECTIONS)
     _one_of("run.accelerator", cfg.run.accelerator, ACCELERATORS)
-    for key in ("shuffle", "test_every_epoch"):
-        _one_of(f"budget.{key}", cfg.budget[key], (True, False))
     for key in ("checkpoint_activations", "compile"):
         _one_of(f"run.{key}", cfg.run[key], (True, False))
-    _one_of("base.load_weights", cfg.base.load_weights, (True, False))
-    _one_of("base.head", cfg.base.head, RULES)
     if not str(cfg.run.dir).strip():
         raise ConfigError("run.dir: names no folder")
 
@@ -121,17 +99,78 @@ def block_size(cfg: DictConfig) -> int:
     return 16 if cfg.run.block == "auto" else cfg.run.block
 
 
-def _check_per_layer(cfg: DictConfig) -> None:
-    """A rule that steps inside the backward pass leaves no gradients to clip or to add to."""
-    if not OmegaConf.select(cfg, "method.transform.per_layer"):
+def _check_base(base: DictConfig, run: DictConfig) -> None:
+    """A base that is trained here says all of how; another says none of it but its source."""
+    _known(base, "base.", [*BASE, *BASE_TRAINED])
+    _whole(base, "base.", BASE)
+    _one_of("base.load_weights", base.load_weights, (True, False))
+    _one_of("base.head", base.head, RULES)
+    given = [key for key in BASE_TRAINED if base.get(key) is not None]
+    if given == ["source"] and not base.load_weights:
+        raise ConfigError(
+            f"base.source: base={base.name} was trained on nothing; say base=pretrained_here, or "
+            "base=from_model where the model brings weights"
+        )
+    if given in ([], ["source"]):
         return
-    for key, set_to, must_be in (
-        ("budget.clip_norm", cfg.budget.get("clip_norm"), None),
-        ("run.accumulate", cfg.run.accumulate, 1),
-    ):
-        if set_to != must_be:
+    _whole(base, "base.", BASE_TRAINED)
+    _check_what_trains(base, run, "base.")
+    if base.method.get("adapter") is not None:
+        raise ConfigError(
+            "base.method.adapter: a base is a plain model; take method@base.method=full or another "
+            "method without an adapter"
+        )
+
+
+def _check_what_trains(node: DictConfig, run: DictConfig, prefix: str) -> None:
+    """What a run has for itself, and a base that is trained for it in its own node."""
+    _positive_number(f"{prefix}lr", node.lr)
+    _positive_int(f"{prefix}epochs", node.epochs)
+    _one_of(f"{prefix}precision", node.precision, PRECISIONS)
+    if isinstance(node.seed, bool) or not isinstance(node.seed, int) or node.seed < 0:
+        swept = _sweep("seed", node.seed)
+        raise ConfigError(
+            f"{prefix}seed={_shown(node.seed)}: must be a whole number, 0 or more{swept}"
+        )
+    _check_budget(node.budget, f"{prefix}budget.")
+    _check_per_layer(run, node, prefix)
+
+
+def _check_budget(budget: DictConfig, prefix: str) -> None:
+    _known(budget, prefix, [*BUDGET, *NULLABLE])
+    _whole(budget, prefix, BUDGET)
+    for key in NULLABLE:
+        if key not in budget:
+            raise ConfigError(f"{prefix}{key}: is missing; null is none")
+    for key in ("batch_size", "epochs"):
+        _positive_int(f"{prefix}{key}", budget[key])
+    for key in ("shuffle", "test_every_epoch"):
+        _one_of(f"{prefix}{key}", budget[key], (True, False))
+    _one_of(f"{prefix}selection", budget.selection, SELECTIONS)
+    if (norm := budget.get("clip_norm")) is not None:
+        _positive_number(f"{prefix}clip_norm", norm)
+    if (limit := budget.get("updates_per_epoch")) is not None:
+        _positive_int(f"{prefix}updates_per_epoch", limit)
+        if not budget.shuffle:
             raise ConfigError(
-                f"{key}={set_to}: does not go with method.transform.per_layer=true, which steps "
+                f"{prefix}updates_per_epoch={limit}: every epoch would be the same first batches; "
+                f"say {prefix}shuffle=true"
+            )
+
+
+def _check_per_layer(run: DictConfig, node: DictConfig, prefix: str) -> None:
+    """A rule that steps inside the backward pass leaves no gradients to clip or to add to."""
+    if not OmegaConf.select(node, "method.transform.per_layer"):
+        return
+    for key, refused in (
+        (f"{prefix}budget.clip_norm={node.budget.get('clip_norm')}", node.budget.get("clip_norm")),
+        (f"run.accumulate={run.accumulate}", run.accumulate > 1),
+        (f"run.devices={run.devices}", run.devices > 1),
+        (f"{prefix}precision={node.precision}", node.precision == "16-mixed"),
+    ):
+        if refused:
+            raise ConfigError(
+                f"{key}: does not go with {prefix}method.transform.per_layer=true, which steps "
                 "each parameter within the backward pass; say per_layer=false"
             )
 

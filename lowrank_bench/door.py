@@ -28,8 +28,8 @@ def load_method(
     """A packaged recipe, ready for a model and a loop of one's own; see Method for its parts.
 
     `overrides` are those of the command line: `rank=8`, `lr=1e-4`, `method/init=pissa`,
-    `method.adapter.alpha=4`, `+method.adapter.config.x=1`. Every nn.Linear is a target and no
-    head is set apart, unless they say otherwise: `method.targets=[encoder.*]`,
+    `method.adapter.alpha=4`, `+method.adapter.config.x=1`. Every nn.Linear and nn.Conv2d
+    is a target and no head is set apart, unless they say otherwise: `method.targets=[encoder.*]`,
     `method.head=classifier`. `seed` decides all that the method draws. `config_dir` is a folder
     of one's own recipes and slots, as with `--config-dir`. May be called inside of another
     Hydra app.

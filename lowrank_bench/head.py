@@ -34,3 +34,17 @@ class Head:
     def holds(self, name: str) -> bool:
         """Whether a module or parameter of this name is the head, or in it."""
         return name == self.module or name.startswith(f"{self.module}.")
+
+    def check(self, model: Any) -> None:
+        """Raise ConfigError when it is no module of `model`, or not one that stands apart."""
+        modules = dict(model.named_modules())
+        if self.module not in modules:
+            raise ConfigError(f"model.head={self.module}: the model has no such module")
+        own = {id(parameter) for parameter in modules[self.module].parameters()}
+        rule = "fresh" if self.trains else "frozen"
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            if id(parameter) in own and not self.holds(name):
+                raise ConfigError(
+                    f"base.head={rule}: '{self.module}' shares its weight with '{name}'; say "
+                    "base.head=kept"
+                )

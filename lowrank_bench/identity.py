@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from lowrank_bench.base import OWN, base_config
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.presets import resolved
 
@@ -41,10 +42,12 @@ def identify(cfg: DictConfig) -> Identity:
 
     The control is every resolved node that decides the outcome beside the method; the method
     is its own node without its name, so that a recipe and the same thing typed out on the
-    command line are one run. `rank` and `lr` enter only where the method interpolates them.
+    command line are one run. `rank` and `lr` enter only where the method interpolates them. Of a
+    base that is trained here the control has the fingerprint, and so none of the run's knobs.
     """
     try:
-        control = {key: _resolved(cfg, key) for key in CONTROL}
+        control = {key: _resolved(cfg, key) for key in CONTROL if key != "base"}
+        control["base"] = _base(cfg)
         method = _resolved(cfg, "method")
     except Exception as error:  # omegaconf raises a family of its own here
         raise ConfigError(" ".join(str(error).split())) from None
@@ -66,6 +69,15 @@ def identify(cfg: DictConfig) -> Identity:
         seed=cfg.seed,
         name=name,
     )
+
+
+def _base(cfg: DictConfig) -> Any:
+    """The node `base`, the fingerprint in the place of what a base that is trained here is."""
+    base = base_config(cfg)
+    if base is None:
+        return _resolved(cfg, "base")
+    rest = {str(key): _resolved(cfg.base, str(key)) for key in cfg.base if key not in OWN}
+    return rest | {"fingerprint": identify(base).fingerprint}
 
 
 def _resolved(cfg: DictConfig, key: str) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from lowrank_bench import environment
-from lowrank_bench.base import base_config
+from lowrank_bench.base import base_config, resolved_base
 from lowrank_bench.build import build
 from lowrank_bench.identity import Identity, identify
 from lowrank_bench.record import RunRecord
@@ -22,13 +22,13 @@ class Job:
 
     cfg: DictConfig
     overrides: Sequence[str]
-    base_of: str | None = None  # the name of the model that this is the base for
+    dependent: "Job | None" = None  # of a base: the run that it is for
 
     @cached_property
     def base(self) -> "Job | None":
         """The run that trains the base of this one, if one does."""
         cfg = base_config(self.cfg)
-        return None if cfg is None else Job(cfg, [], base_of=self.cfg.model.name)
+        return None if cfg is None else Job(cfg, [], dependent=self)
 
     @cached_property
     def identity(self) -> Identity:
@@ -53,8 +53,13 @@ class Job:
     @cached_property
     def choices(self) -> dict[str, str | None]:
         """Config groups and what was chosen of them, Hydra's own aside."""
-        if self.base_of is not None:
-            return {"method": "full", "base": None, "logger": None}
+        if self.dependent is not None:
+            theirs = self.dependent.choices
+            own = {
+                "method": theirs.get("method@base.method"),
+                "data": theirs.get("data@base.source"),
+            }
+            return own | {"model": theirs["model"], "base": self.cfg.base.name, "logger": None}
         choices = OmegaConf.to_container(self.cfg.hydra.runtime.choices)
         assert isinstance(choices, dict)
         return {str(k): v for k, v in choices.items() if not str(k).startswith("hydra/")}
@@ -71,6 +76,7 @@ class Job:
         config = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
         container = OmegaConf.to_container(config, resolve=True)
         assert isinstance(container, dict)
+        container["base"] = resolved_base(cfg)
         return RunRecord(
             status="failed",
             fingerprint=identity.fingerprint,

@@ -17,6 +17,8 @@ from lowrank_bench.names import hint, match
 from lowrank_bench.optim.roles import check_cover, groups_by_role
 from lowrank_bench.seeds import derive
 from lowrank_bench.start import (
+    PLAIN,
+    check_hits,
     check_kept,
     check_plain,
     check_replaceable,
@@ -38,7 +40,7 @@ class Slots:
     """
 
     name: str
-    targets: Sequence[str]  # globs over the names of nn.Linear layers
+    targets: Sequence[str]  # globs over the names of nn.Linear and nn.Conv2d layers
     trainable: Sequence[str] | None  # globs over parameter names; None: what the adapter adds
     optimizer: Callable[[list[dict[str, Any]]], Optimizer]  # the inner rule, over groups by role
     schedule: Callable[[Optimizer, int], LRScheduler]  # int: optimizer updates in all
@@ -98,13 +100,20 @@ class Method:
         return self.slots.name
 
     def apply(
-        self, model: nn.Module, *, loss: Loss | None = None, head: Head | None = None
+        self,
+        model: nn.Module,
+        *,
+        loss: Loss | None = None,
+        head: Head | None = None,
+        beside: Sequence[str] = (),
     ) -> nn.Module:
         """Replace the targets, start them, freeze all else, and unfreeze what trains.
 
         `loss` maps the model to its loss on a few training batches; inits that begin at the
         gradient need it. `head` is set apart from the method: no target, and trained whole or
-        not at all. Returns the adapted model, which may be `model` itself.
+        not at all. `beside` are globs over parameters outside the targets that train whatever
+        the method says, as embeddings and norms do from scratch. Returns the adapted model,
+        which may be `model` itself.
         Raises: ConfigError when the model is adapted already, when a glob matches nothing, when
         a target shares its weight with another layer, when the init is not made for the layers,
         or when a layer with a base no longer computes what its base did.
@@ -112,13 +121,15 @@ class Method:
         slots = self.slots
         check_plain(model)
         self._apart = head
-        linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-        targets = self._matched(linears)
+        plain = [name for name, module in model.named_modules() if isinstance(module, PLAIN)]
+        targets = self._matched(plain)
+        check_hits(model, targets, slots.targets)
         self.targets = targets
+        model.requires_grad_(False)  # so that no statistics of the batches below are kept
         needs = self._needs(model, targets, loss)
         model.requires_grad_(False)
         if slots.adapter is not None:
-            check_replaceable(model, targets)
+            check_replaceable(model, targets, slots.adapter)
             with drawing(derive(self.seed, "adapter"), model):  # some draw by themselves
                 model = slots.adapter(model, targets)
             check_kept(model, targets)
@@ -128,13 +139,17 @@ class Method:
             layer = model.get_submodule(name)
             start(name, layer, slots.init, derive(self.seed, "init", name), **needs[name])
         self._unfreeze(model, targets, chosen)
+        inside = tuple(f"{name}." for name in targets)
+        outside = {n: p for n, p in model.named_parameters() if not n.startswith(inside)}
+        for name in match(list(beside), outside, key="model.trains"):
+            outside[name].requires_grad_(True)
         self.hooks.check(model)
         return model
 
     def _matched(self, layers: Iterable[str]) -> list[str]:
         """The targets among the names of layers; those of a head set apart are none."""
         found = match(self.slots.targets, layers, key="method.targets")
-        if self._apart is None:
+        if self._apart is None or not found:
             return found
         if left := [name for name in found if not self._apart.holds(name)]:
             return left
@@ -164,7 +179,7 @@ class Method:
         if head not in dict(model.named_modules()):
             raise ConfigError(f"method.head={head}: the model has no such module")
         adapted = tuple(f"{name}." for name in targets) if self.slots.adapter is not None else ()
-        for name, parameter in parameters.items():
+        for name, parameter in model.named_parameters(remove_duplicate=False):  # it may be tied
             if name.startswith(f"{head}.") and not name.startswith(adapted):
                 parameter.requires_grad_(True)
 
@@ -222,7 +237,7 @@ class Method:
         layers = {
             name: module
             for name, module in model.named_modules()
-            if isinstance(module, nn.Linear) or hasattr(module, "domain")
+            if isinstance(module, PLAIN) or hasattr(module, "domain")
         }
         inside = {
             id(parameter)

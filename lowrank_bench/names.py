@@ -1,5 +1,6 @@
 """Globs over dotted names, and the nearest name to a mistyped one."""
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -7,6 +8,7 @@ from fnmatch import fnmatchcase
 from lowrank_bench.errors import ConfigError
 
 MAYBE = "maybe:"
+MANY = 20  # names that a line has room for
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -20,6 +22,8 @@ def hint(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = nearest(name, known)
     meant = f"; did you mean '{close}'?" if close else ""
+    if len(known) > MANY:  # the blocks of a network have the same names
+        known = sorted({re.sub(r"\.\d+\.", ".*.", each) for each in known})
     return f"{meant} (there is: {', '.join(known)})" if known else meant
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 SCHEMA = 1
 FILE = "record.json"
 LAST = "last.ckpt"  # beside it: what the run is taken up from, and what it ended with
+BEST = "best.ckpt"  # of the epoch that validation selected, where it selects
 
 Status = Literal["finished", "diverged", "failed", "oom", "interrupted"]
 RESULTS: tuple[Status, ...] = ("finished", "diverged")  # what is never trained again

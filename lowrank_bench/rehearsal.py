@@ -2,13 +2,16 @@
 
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from omegaconf import DictConfig
 
+from lowrank_bench.base import of_the_base
 from lowrank_bench.data.loader import BlockLoader
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.isolate import Tell
+from lowrank_bench.job import Job
 from lowrank_bench.loggers.closable import require
 from lowrank_bench.loggers.keys import resolve
 from lowrank_bench.prepare import prepare
@@ -16,22 +19,18 @@ from lowrank_bench.prepare import prepare
 OPTIONAL_LOGGERS = ("tensorboard", "trackio")
 
 
-def try_all(cfgs: Sequence[DictConfig], tell: Tell) -> int:
-    """Build each config, and tell what is wrong with the first that cannot be built.
+def try_all(jobs: Sequence[Job], tell: Tell) -> int:
+    """Build each job, and tell what is wrong with the first that cannot be built.
 
     Meant for a process that is thrown away: it may look at devices, which the parent of forked
     runs must not.
     """
     torch.set_num_threads(1)
-    for cfg in cfgs:
+    for job in jobs:
+        cfg = job.cfg
         try:
-            _check_devices(cfg)
-            _check_logger(cfg)
-            data, model, method, *_ = prepare(cfg)
-            loader = BlockLoader(
-                data.train, batch_size=cfg.budget.batch_size, limit=cfg.budget.updates_per_epoch
-            )
-            method.schedule(method.optimizer(model), loader.num_batches * cfg.budget.epochs)
+            with nullcontext() if job.dependent is None else of_the_base():
+                _try(cfg)
         except ConfigError as error:
             tell(str(error))
             return 0
@@ -42,6 +41,16 @@ def try_all(cfgs: Sequence[DictConfig], tell: Tell) -> int:
             tell(f"method={cfg.method.name}: cannot be built: {what} ({where})")
             return 0
     return 0
+
+
+def _try(cfg: DictConfig) -> None:
+    _check_devices(cfg)
+    _check_logger(cfg)
+    data, model, method, *_ = prepare(cfg)
+    loader = BlockLoader(
+        data.train, batch_size=cfg.budget.batch_size, limit=cfg.budget.updates_per_epoch
+    )
+    method.schedule(method.optimizer(model), loader.num_batches * cfg.budget.epochs)
 
 
 def _check_devices(cfg: DictConfig) -> None:

@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from omegaconf import DictConfig
 
+from lowrank_bench.base import has_base
 from lowrank_bench.build import build
 from lowrank_bench.callbacks.changes import Changes
 from lowrank_bench.callbacks.checkpoints import Checkpoints, resumable
@@ -19,13 +20,13 @@ from lowrank_bench.callbacks.receipts import Receipts
 from lowrank_bench.checks import block_size
 from lowrank_bench.data.loader import BlockLoader
 from lowrank_bench.ending import EXIT_CODES, interrupt, status_of
+from lowrank_bench.head import Head
 from lowrank_bench.isolate import Tell
 from lowrank_bench.loggers import adverts, jsonl
 from lowrank_bench.loggers.closable import Closable
 from lowrank_bench.loggers.jsonl import JsonlLogger
 from lowrank_bench.loggers.keys import UNREACHABLE
 from lowrank_bench.loggers.rows import cut_back
-from lowrank_bench.models.checkpointing import checkpoint_activations
 from lowrank_bench.prepare import prepare
 from lowrank_bench.record import LAST, RunRecord
 from lowrank_bench.retention import SOURCE
@@ -80,14 +81,17 @@ def _train(
     progress: L.Callback,
     loggers: list[Closable],
 ) -> None:
-    data, model, method, source, plain = prepare(cfg, None if base is None else load_base(base))
+    changes = _changes(cfg)
+    data, model, method, source, plain = prepare(
+        cfg, None if base is None else load_base(base), *(each.meet_base for each in changes)
+    )
     record.params = {
         "total": sum(p.numel() for p in model.parameters()),
         "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "by_role": count_by_role(model),
         "targets": method.targets,
     }
-    if cfg.base.name != "scratch":
+    if plain:
         record.base["weights_checksum"] = checksum(plain)
     share = {"rank": _rank(), "world_size": cfg.run.devices}
     train_loader = BlockLoader(
@@ -108,8 +112,6 @@ def _train(
         if split is not None
     }
     receipts, cost = Receipts(model), Cost(folder / LAST)
-    if cfg.run.checkpoint_activations:
-        checkpoint_activations(model, cfg.model.get("blocks"))
     if cfg.run.compile:
         model.compile()
     task = Task(
@@ -126,7 +128,6 @@ def _train(
         first_update=receipts.first_update,
     )
     checkpoints = Checkpoints(folder, rule=cfg.budget.selection)
-    changes = [Changes(plain)] if cfg.base.name != "scratch" else []
     loggers += _loggers(cfg, record, folder)
     trainer = L.Trainer(
         accelerator=cfg.run.accelerator,
@@ -175,6 +176,15 @@ def _train(
         record.cost_source |= cost.source | {"receipt_seconds": "measured"}
         if _rank() == 0:
             read_back(record, folder, checkpoints)
+
+
+def _changes(cfg: DictConfig) -> list[Changes]:
+    """What looks at a base before and after, once for all devices; nothing where there is none."""
+    if not has_base(cfg) or _rank() != 0:
+        return []
+    on_gpu = cfg.run.accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available()
+    head = cfg.model.get("head")
+    return [Changes(head, ruled=Head.of(cfg.model, cfg.base), device="cuda" if on_gpu else "cpu")]
 
 
 def _loggers(cfg: DictConfig, record: RunRecord, folder: Path) -> list[Closable]:

@@ -17,8 +17,8 @@ from lowrank_bench.errors import BaseFailed, ConfigError
 from lowrank_bench.isolate import Tell, isolated
 from lowrank_bench.job import Job
 from lowrank_bench.loggers.keys import SYNC, UNREACHABLE, notice
-from lowrank_bench.record import LAST, RunRecord, write_atomically
-from lowrank_bench.store import MADE_WITH, why_stale
+from lowrank_bench.record import BEST, LAST, RunRecord, write_atomically
+from lowrank_bench.store import MADE_WITH, is_whole, why_stale
 from lowrank_bench.tally import Tally
 
 
@@ -30,6 +30,7 @@ class Session:
     deferred: list[Job] = field(default_factory=list)
     mistake: ConfigError | None = None  # kept here, since Hydra would print it its own way
     is_planned: bool = False
+    _bases: dict[str, RunRecord] = field(default_factory=dict)  # those seen to, by fingerprint
 
     def plan(self, jobs: Sequence[Job]) -> list[Job]:
         """Check all jobs, report what is finished already, and return the rest, each once.
@@ -105,40 +106,55 @@ class Session:
             assert previous is not None
             self.tally.reused(previous)
             return
+        folder = job.store.folder(job.identity)
         try:
             base = None if job.base is None else self._with_base(job.base)
             left = self._train_here(job, previous, base, is_alone=self.tally.total == 1)
         except BaseFailed as error:
             left = job.new_record()
             left.error = {"type": type(error).__name__, "message": str(error)}
-            job.store.folder(job.identity).mkdir(parents=True, exist_ok=True)
-            left.write(job.store.folder(job.identity))
-        self.tally.ended(left, job.store.folder(job.identity))
+            folder.mkdir(parents=True, exist_ok=True)
+            left.write(folder)
+        self.tally.ended(left, folder)
 
     def _with_base(self, base: Job) -> Path:
-        """The weights of a base, trained by now; whoever comes first trains, others wait.
+        """The checkpoint of a base, trained by now; whoever comes first trains, others wait.
 
-        Raises: BaseFailed when training it gave no weights to begin with.
+        Raises: BaseFailed when training it gave no weights to begin with. One that failed is
+        not tried again in this session, one that diverged never is.
         """
-        base.store.open()
-        lock, data = base.store.lock(base.identity), base.identity.name["data"]
-        with self.tally.busy(f"waiting for another process to train the base on {data}"):
-            lock.acquire()
-        with lock:
-            lock.release()  # one of the two times that it is held now
-            record = base.store.record(base.identity)
-            if not _stands(base, record) or not self._checkpoint(base).exists():
-                self.tally.say(f"the base: {base.identity.label} on {data}, trained once for all")
-                record = self._train_here(base, record, None, is_alone=False)
-                self.tally.based(record)
-        assert record is not None
+        name = base.identity.fingerprint
+        if name not in self._bases:
+            base.store.open()
+            lock, data = base.store.lock(base.identity), base.identity.name["data"]
+            with self.tally.busy(f"waiting for another process to train the base on {data}"):
+                lock.acquire()
+            try:
+                self._bases[name] = self._base_locked(base)
+            finally:
+                lock.release()
+        record = self._bases[name]
         if record.status != "finished":
             told = (record.error or {}).get("message", "")
-            raise BaseFailed(f"{record.status}: {told} ({base.store.folder(base.identity)})")
-        return self._checkpoint(base)
+            folder = base.store.folder(base.identity)
+            raise BaseFailed(
+                f"the base on {base.identity.name['data']} {record.status}: {told} ({folder})"
+            )
+        return _weights_of(base)
 
-    def _checkpoint(self, job: Job) -> Path:
-        return job.store.folder(job.identity) / LAST
+    def _base_locked(self, base: Job) -> RunRecord:
+        record, data = base.store.record(base.identity), base.identity.name["data"]
+        if _stands(base, record):
+            assert record is not None
+            if record.status != "finished" or is_whole(_weights_of(base)):
+                return record
+            self.tally.say(f"the base on {data}: its checkpoint is gone or torn; trained afresh")
+            base.store.supersede(base.identity)
+            record = None
+        self.tally.say(f"the base: {base.identity.label} on {data}, trained once for all")
+        record = self._train_here(base, record, None, is_alone=False)
+        self.tally.based(record)
+        return record
 
     def _train_here(
         self, job: Job, previous: RunRecord | None, base: Path | None, *, is_alone: bool
@@ -193,16 +209,22 @@ class Session:
             self.tally.hear(message)
 
 
+def _weights_of(base: Job) -> Path:
+    """The checkpoint that the base's own budget selects."""
+    own = LAST if base.cfg.budget.selection == "last" else BEST
+    return base.store.folder(base.identity) / own
+
+
 def _stands(job: Job, record: RunRecord | None) -> bool:
     if record is None or not record.is_result:
         return False
     return why_stale(record, job.data_checksum) is None
 
 
-def _distinct(jobs: Sequence[Job]) -> list[DictConfig]:
-    """One config for each control and method, since a seed mends nothing; bases first."""
+def _distinct(jobs: Sequence[Job]) -> list[Job]:
+    """One job for each control and method, since a seed mends nothing; bases first."""
     bases = [job.base for job in jobs if job.base is not None]
-    kinds = {(j.identity.control_hash, j.identity.method_hash): j.cfg for j in [*bases, *jobs]}
+    kinds = {(j.identity.control_hash, j.identity.method_hash): j for j in [*bases, *jobs]}
     return [*kinds.values()]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from inspect import isclass
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from lowrank_bench.errors import ConfigError
 from lowrank_bench.layers.layer import Layer
 
 INHERIT = "lowrank_bench.layers.layer.Layer"
+PLAIN = (nn.Linear, nn.Conv2d)  # what a method may act on
 DRIFT = 1e-5  # of the largest output; single precision's own error is below 1e-6
 
 
@@ -21,11 +23,13 @@ def start(name: str, layer: nn.Module, init: Any, seed: int, **needs: Any) -> No
     Raises: ConfigError when the init is not made for the layer, when the layer breaks the
     contract of a parametrisation, or when one with a base no longer computes what that did.
     """
-    domain = getattr(layer, "domain", "dense" if isinstance(layer, nn.Linear) else None)
+    plain = {nn.Linear: "dense", nn.Conv2d: "conv"}
+    own = next((domain for kind, domain in plain.items() if isinstance(layer, kind)), None)
+    domain = getattr(layer, "domain", own)
     if domain is None:
         raise ConfigError(f"{_what(name, layer)} has no `domain`; inherit {INHERIT}")
     if init is None:
-        if domain in ("dense", "peft"):  # as the model, or the layer's own library, drew it
+        if domain in (*plain.values(), "peft"):  # as the model, or the layer's own library, drew it
             return
         raise ConfigError(f"method.init=null: nothing would fill '{name}' ({domain})")
     declared = declared_by(init)
@@ -70,15 +74,44 @@ def check_plain(model: nn.Module) -> None:
             )
 
 
-def check_replaceable(model: nn.Module, targets: Sequence[str]) -> None:
-    """Raise ConfigError for a target whose replacement would leave another layer as it was."""
+def check_hits(model: nn.Module, targets: Sequence[str], globs: Sequence[str]) -> None:
+    """Raise ConfigError when the globs, each of them a `maybe:`, matched no layer at all."""
+    if targets:
+        return
+    shown = ", ".join([*globs[:3], *(["..."] if len(globs) > 3 else [])])
+    kinds = {
+        type(module).__name__
+        for module in model.modules()
+        if not isinstance(module, (*PLAIN, nn.Embedding))
+        and any(parameter.ndim > 1 for parameter in module.parameters(recurse=False))
+    }
+    why = f"; {', '.join(sorted(kinds))} is none that a method can act on" if kinds else ""
+    raise ConfigError(f"method.targets=[{shown}]: hits no layer of the model{why}")
+
+
+def check_replaceable(model: nn.Module, targets: Sequence[str], adapter: Any) -> None:
+    """Raise ConfigError for a target that `adapter` cannot replace, or not without others.
+
+    A function of one's own that replaces convolutions too has an attribute `convolutional`.
+    """
+    declared = declared_by(adapter)
+    layer = getattr(declared, "__self__", declared)  # the class, where it is a Layer's adapt
+    if getattr(layer, "convolutional", None) is None:
+        for target in targets:
+            if isinstance(model.get_submodule(target), nn.Conv2d):
+                what = layer.__name__ if isclass(layer) else f"{layer.__module__}.{layer.__name__}"
+                raise ConfigError(
+                    f"method.adapter={what}: '{target}' is a convolution (Conv2d), and only "
+                    "LoRA acts on those; name linear layers in method.targets"
+                )
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
     for target in targets:
         if not target:
             raise ConfigError(
-                "method.targets: the model is itself an nn.Linear; put it into an nn.Sequential"
+                f"method.targets: the model is itself an nn.{type(model).__name__}; put it into "
+                "an nn.Sequential"
             )
         for parameter in model.get_submodule(target).parameters():
             if len(shared := names[id(parameter)]) > 1:
@@ -88,14 +121,14 @@ def check_replaceable(model: nn.Module, targets: Sequence[str]) -> None:
                 )
 
 
-def check_base_is_used(model: nn.Module, init: Any) -> None:
-    """Raise ConfigError when a layer starts without the weight that the base has there."""
+def check_base_is_used(model: nn.Module, targets: Sequence[str], init: Any) -> None:
+    """Raise ConfigError when a target starts without the weight that the base has there."""
     declared = declared_by(init)
     if init is None or getattr(declared, "needs", None) == "dense":
         return
-    for name, layer in model.named_modules():
-        domain = getattr(layer, "domain", None)
-        if domain not in (None, "peft") and getattr(layer, "base", None) is None:
+    for name in targets:
+        layer = model.get_submodule(name)
+        if getattr(layer, "domain", None) != "peft" and getattr(layer, "base", None) is None:
             raise ConfigError(
                 f"method.init={declared.__name__}: '{name}' ({type(layer).__name__}) would begin "
                 "without the pretrained weight; say base=scratch, or method/init=spectral where "
@@ -120,7 +153,7 @@ def check_kept(model: Any, targets: Sequence[str]) -> None:
 
 def check_contract(name: str, layer: nn.Module) -> None:
     """Raise ConfigError, in one line, for the first thing that a parametrisation must have."""
-    if isinstance(layer, nn.Linear):
+    if isinstance(layer, PLAIN):
         return
     what = _what(name, layer)
     for size in ("in_features", "out_features"):
@@ -139,6 +172,8 @@ def check_contract(name: str, layer: nn.Module) -> None:
             "the same, or set `mergeable = False`"
         )
     expected = (layer.out_features, layer.in_features)
+    if isinstance(base := getattr(layer, "base", None), nn.Conv2d):
+        expected = tuple(base.weight.shape)
     weight = layer.effective_weight()  # type: ignore[operator]
     found = tuple(weight.shape) if isinstance(weight, torch.Tensor) else weight
     if found != expected:
@@ -153,13 +188,23 @@ def _outputs(layer: nn.Module) -> torch.Tensor:
     """What a layer makes of a fixed input, dropout off."""
     weight = next(layer.parameters())
     generator = torch.Generator().manual_seed(0)
-    in_features = int(layer.in_features)  # type: ignore[arg-type]
-    x = torch.randn(8, in_features, generator=generator)
+    x = torch.randn(8, *_input_shape(layer), generator=generator)
     training = layer.training
     try:
         return layer.eval()(x.to(weight))
     finally:
         layer.train(training)
+
+
+def _input_shape(layer: Any) -> tuple[int, ...]:
+    """Of one input: (i), or (i, h, w) of an image on which a kernel has room to move."""
+    conv = getattr(layer, "base", layer)
+    if not isinstance(conv, nn.Conv2d):
+        return (int(layer.in_features),)
+    sizes = zip(conv.kernel_size, conv.dilation, conv.stride, strict=True)
+    return conv.in_channels, *(
+        (kernel - 1) * dilation + 1 + stride for kernel, dilation, stride in sizes
+    )
 
 
 def _check_same_start(name: str, layer: nn.Module, before: torch.Tensor, init: str) -> None:

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 from filelock import FileLock
 
@@ -89,6 +90,17 @@ def why_stale(record: RunRecord, data_checksum: str | None) -> str | None:
     if data_checksum is not None and record.env.get("data_checksum") != data_checksum:
         return "made on other data"
     return None
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint is there with every byte as it was written: it is a zip file, which
+    has a checksum for each tensor. Reads all of it, and needs no torch.
+    """
+    try:
+        with ZipFile(checkpoint) as archive:
+            return archive.testzip() is None
+    except (OSError, EOFError, RuntimeError, BadZipFile):  # RuntimeError: a flag that is none
+        return False
 
 
 def _safe(label: str) -> str:

@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from statistics import fmean
 from time import perf_counter
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
@@ -173,9 +174,19 @@ class Task(L.LightningModule):
             loss = self.objective.total(self.model(part_x), part_y) * scale
             if i == 0 and self._penalty is not None:
                 loss = loss + self._penalty(self.model)
-            self.manual_backward(loss)
+            with nullcontext() if i == parts - 1 else self._alone():
+                self.manual_backward(loss)
             losses.append(loss.detach())
         return torch.stack(losses).sum()
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """Gradients of this device, kept from the others: those are averaged with the last
+        micro-batch, of which devices may have different numbers.
+        """
+        wrapped = self.trainer.strategy.model
+        return (
+            wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
+        )
 
     def _account(self, losses: Tensor, rates: Sequence[float]) -> None:
         """Check and keep the losses of a block; hand a point of the curve to the loggers."""

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,21 +21,42 @@ def load_base(checkpoint: Path) -> dict[str, Tensor]:
 def take_over(model: nn.Module, grown: nn.Module, *, head: str | None, rule: str) -> None:
     """Give `model` the weights of `grown`, but for a head that is to be fresh.
 
-    Raises: ConfigError when a weight has another shape.
+    Raises: ConfigError when a weight is missing on either side, or has another shape.
     """
     own, state = model.state_dict(), grown.state_dict()
+
+    def is_head(name: str) -> bool:
+        return head is not None and name.startswith(f"{head}.")
+
     if rule == "fresh":
-        state = {name: t for name, t in state.items() if not name.startswith(f"{head}.")}
-    for name, tensor in state.items():
-        there = own.get(name)
-        if there is None or there.shape != tensor.shape:
-            found = "is missing" if there is None else f"is {tuple(there.shape)}"
-            hint = "; say base.head=fresh" if head and name.startswith(f"{head}.") else ""
+        state = {name: tensor for name, tensor in state.items() if not is_head(name)}
+    for name in [*state, *(name for name in own if rule != "fresh" or not is_head(name))]:
+        there, here = (str(tuple(s[name].shape)) if name in s else "missing" for s in (state, own))
+        if there != here:
+            hint = "; say base.head=fresh" if is_head(name) else ""
             raise ConfigError(
-                f"base.source: the base's '{name}' is {tuple(tensor.shape)}, in the model of this "
-                f"run it {found}{hint}"
+                f"base.source: '{name}' is {there} in the base, {here} in the model of this run"
+                f"{hint}"
             )
     model.load_state_dict(state, strict=False)
+
+
+def draw_anew(module: nn.Module, seed: int) -> None:
+    """Fill `module` as torch's layers draw themselves, from a seed of its own.
+
+    Raises: ConfigError when one of its weights belongs to a layer that cannot.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layer: Any
+        for name, layer in module.named_modules():
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()
+            elif own := [f"{name}.{each}" for each, _ in layer.named_parameters(recurse=False)]:
+                raise ConfigError(
+                    f"base.head=fresh: nothing tells how to draw {own[0].lstrip('.')} of the head "
+                    f"({type(layer).__name__}); say base.head=kept"
+                )
 
 
 def checksum(state: Mapping[str, Tensor]) -> str:

@@ -55,7 +55,8 @@ def fit(composed: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., An
     """Train a narrow network on the digits for two epochs of 20 updates, the last batch ragged.
 
     `fit("method=lora", block=16, penalty=...)` takes overrides of the config, the updates in a
-    block, and slots of the method to replace. It returns the task and the rows that it logged.
+    block, and slots of the method to replace. With run.compile=true, `backend` compiles. It
+    returns the task and the rows that it logged.
     """
     import lightning as L
 
@@ -68,26 +69,38 @@ def fit(composed: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., An
     small = ("model.hidden=[16,16]", "rank=4", "epochs=2")
 
     def train(
-        *overrides: str, block: int = 16, log_every: int = 20, plugins: Any = None, **slots: Any
+        *overrides: str,
+        block: int = 16,
+        log_every: int = 20,
+        plugins: Any = None,
+        backend: str = "aot_eager",
+        **slots: Any,
     ) -> tuple[Task, list[dict[str, Any]]]:
         cfg = composed(*small, *overrides)
-        data, model, method, *_ = prepare(cfg)
+        data, model, method, source, _ = prepare(cfg)
         assert data.val is not None
+        if cfg.run.compile:
+            model.compile(backend=backend)
         loader = BlockLoader(
             data.train,
             batch_size=cfg.budget.batch_size,
             block=block,
             shuffle=cfg.budget.shuffle,
             seed=cfg.seed,
+            limit=cfg.budget.updates_per_epoch,
         )
+        watched = {"val": data.val} | ({} if source is None else {"source": source.data.test})
         task = Task(
             model,
             Method(seed=method.seed, **(vars(method.slots) | slots)),
             data.objective,
             num_updates=loader.num_batches * cfg.budget.epochs,
             seed=cfg.seed,
-            eval_names=["val"],
+            eval_names=list(watched),
             log_every=log_every,
+            accumulate=cfg.run.accumulate,
+            clip_norm=cfg.budget.clip_norm,
+            source=source,
         )
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
         trainer = L.Trainer(
@@ -105,7 +118,7 @@ def fit(composed: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., An
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )
-        trainer.fit(task, loader, BlockLoader(data.val, batch_size=1000))
+        trainer.fit(task, loader, [BlockLoader(part, batch_size=1000) for part in watched.values()])
         return task, read_rows(path)
 
     return train

@@ -10,13 +10,14 @@ PLUGINS = PACKAGE.parent / "hydra_plugins"
 
 # A module imports from its own floor and those below.
 FLOORS = (
-    "__init__ errors names record receipt seeds config_dir environment head presets",
-    "layers inits optim schedules penalties spans roles identity build",
-    "peft_bridge method events start",
+    "__init__ errors names record receipt seeds config_dir environment head presets spectra "
+    "similarity package_path",
+    "layers inits optim schedules penalties spans roles base identity build",
+    "peft_bridge method events start switch",
     "task callbacks hooks data models loggers objectives retention",
-    "run prepare base weights selection store checks ending isolate",
+    "run prepare weights selection store checks ending isolate",
     "cli __main__ session job rehearsal tally mistakes report compose methods_cli catalogue door "
-    "testing",
+    "testing export",
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 

@@ -10,9 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from lowrank_bench.callbacks.unhurried import UnhurriedCallback
-from lowrank_bench.record import LAST
-
-BEST = "best.ckpt"
+from lowrank_bench.record import BEST, LAST
 
 
 class Checkpoints(UnhurriedCallback, Checkpoint):

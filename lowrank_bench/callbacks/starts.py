@@ -12,7 +12,10 @@ from lowrank_bench.receipt import Receipt, receipt
 
 @torch.no_grad()
 def each_dense_weight(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Name and weight (o, i) of each linear layer, whatever it is made of, one at a time."""
+    """Name and weight of each linear layer, whatever it is made of, one at a time.
+
+    It is (o, i), of a convolution (o, i k k).
+    """
     inside = ""
     layer: Any
     for name, layer in model.named_modules():
@@ -21,9 +24,9 @@ def each_dense_weight(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
         if hasattr(layer, "effective_weight"):  # ours, or a bridged one
             inside = f"{name}."
             if layer.mergeable:
-                yield name, layer.effective_weight()
-        elif isinstance(layer, nn.Linear):
-            yield name, layer.weight
+                yield name, layer.effective_weight().flatten(1)
+        elif isinstance(layer, nn.Linear | nn.Conv2d):
+            yield name, layer.weight.flatten(1)
 
 
 def dense_weights(model: nn.Module) -> dict[str, Tensor]:
@@ -45,8 +48,10 @@ def start_receipts(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str,
     ratios = {n: float(w.double().std()) * sqrt(3 * w.shape[1]) for n, w in weights.items()}
     above = []
     for name, weight in weights.items():
-        rank = getattr(layers[name], "rank", None)
-        if isinstance(rank, int) and rank > weight.numel() / sum(weight.shape):
+        layer: Any = layers[name]
+        rank = getattr(layer, "inner_rank", getattr(layer, "rank", None))
+        shape = (layer.as_matrix(weight) if hasattr(layer, "as_matrix") else weight).shape
+        if isinstance(rank, int) and rank > weight.numel() / sum(shape):
             above.append(name)
     receipts = {
         "start_std_ratio": receipt(None, ratios, "of nn.Linear's own"),

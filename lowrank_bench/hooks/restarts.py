@@ -162,8 +162,8 @@ class Restarts:
 
         def size(named: tuple[str, Adapter]) -> tuple[bool, int]:
             layer = named[1]
-            room = min(layer.in_features, layer.out_features) > getattr(layer, "rank", 0)
-            return not room, layer.in_features * layer.out_features
+            matrix = layer.as_matrix(layer.base.weight)
+            return min(matrix.shape) <= _rank(layer), matrix.numel()
 
         return min(self._layers.items(), key=size)
 
@@ -190,8 +190,9 @@ class Restarts:
         }
         if (first := self.findings.get("first_weight")) is not None:
             name, layer = self._watched()
-            rank = rank_of_change(layer.effective_weight(), first, merges=done)
-            grew = rank > getattr(layer, "rank", 0) if done > 1 else None
+            now, first = (layer.as_matrix(each) for each in (layer.effective_weight(), first))
+            rank = rank_of_change(now, first, merges=done)
+            grew = rank > _rank(layer) if done > 1 else None
             found["rank_of_change"] = receipt(grew, {name: rank}, "rank of W_T - W_0")
         return found
 
@@ -220,6 +221,11 @@ def rank_of_change(now: Tensor, first: Tensor, *, merges: int) -> int:
         return 0
     threshold = rounding * sqrt(max(change.shape))
     return int((torch.linalg.svdvals(change) > threshold).sum())
+
+
+def _rank(layer: Adapter) -> int:
+    """That of one correction, as a matrix."""
+    return getattr(layer, "inner_rank", getattr(layer, "rank", 0))
 
 
 def _drawn(layer: Adapter) -> list[nn.Parameter]:

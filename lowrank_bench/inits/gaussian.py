@@ -3,11 +3,12 @@
 from torch import nn
 
 from lowrank_bench.inits.domain import starts
+from lowrank_bench.layers.conv_lora import ConvLoRA
 from lowrank_bench.layers.lora import LoRALinear
 
 
-@starts("adapter")
-def gaussian(layer: LoRALinear) -> None:
+@starts("adapter", "conv_adapter")
+def gaussian(layer: LoRALinear | ConvLoRA) -> None:
     """A ~ N(0, 1/r^2), B = 0, so the layer computes what its base did.
 
     Source: Hu 2021, section 4.1, arXiv 2106.09685, which gives no variance; the standard

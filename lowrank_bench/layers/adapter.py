@@ -36,6 +36,17 @@ class Adapter(Layer):
         self.base.weight.copy_(self.effective_weight())
         self.reset_()
 
+    def factors(self) -> tuple[Tensor, Tensor, float]:
+        """B (o, r), A (r, i) and s: as a matrix, the effective weight is W0 + s B A.
+
+        Raises: TypeError for a layer whose correction is no such product.
+        """
+        raise TypeError(f"the correction of {type(self).__name__} is no product of two factors")
+
+    def as_matrix(self, weight: Tensor) -> Tensor:
+        """The weight as the matrix in which the correction has a low rank; (o, i) as it is."""
+        return weight
+
     def delta(self) -> Tensor:
         """Effective weight minus base (o, i)."""
         return self.effective_weight() - self.base.weight

@@ -27,6 +27,7 @@ class DoRALinear(LoRALinear):
     """
 
     roles: ClassVar = LoRALinear.roles | {"magnitude": "magnitude"}
+    convolutional: ClassVar = None
 
     def __init__(
         self,
@@ -49,6 +50,9 @@ class DoRALinear(LoRALinear):
     def effective_weight(self) -> Tensor:
         """W' = (m / |V|) V (o, i): its rows have norm |m|, and W' - W0 has any rank."""
         return (self.magnitude / self.row_norm()).unsqueeze(-1) * super().effective_weight()
+
+    def factors(self) -> tuple[Tensor, Tensor, float]:
+        raise TypeError("DoRALinear stretches the rows of its base too: no product of two factors")
 
     def finish_start(self) -> None:
         self._take_magnitude()
@@ -82,6 +86,8 @@ class DoRALinear(LoRALinear):
     def _base_square(self) -> Tensor:
         """|W0|^2 by row (o), computed anew after any change of the base."""
         weight = self.base.weight
+        if torch.compiler.is_compiling():  # nothing may be kept from one call to the next
+            return torch.linalg.vector_norm(weight, dim=-1).square()
         if (kept := self._squared) is not None:
             seen, version, square = kept
             same = seen.data_ptr() == weight.data_ptr() and seen.dtype == weight.dtype

@@ -17,9 +17,10 @@ def fwht(x: Tensor) -> Tensor:
     """
     size = x.shape[-1]
     rest = size
+    drawn = hadamard.__wrapped__ if torch.compiler.is_compiling() else hadamard
     while rest > 1:
         digit = min(RADIX, rest)
-        x = x.unflatten(-1, (size // digit, digit)) @ hadamard(digit, x.dtype, x.device)
+        x = x.unflatten(-1, (size // digit, digit)) @ drawn(digit, x.dtype, x.device)
         x = x.mT.flatten(-2)
         rest //= digit
     return x

@@ -22,6 +22,7 @@ class Layer(nn.Module):
     domain: ClassVar[str]
     roles: ClassVar[dict[str, str]] = {}
     mergeable: bool = True
+    convolutional: ClassVar[Any] = None  # the layer that does the same for an nn.Conv2d, if any
     start_drift: float | None = None  # how far the start moved the output of the base
 
     def effective_weight(self) -> Tensor:
@@ -40,14 +41,16 @@ class Layer(nn.Module):
     def adapt(cls, model: nn.Module, names: Sequence[str], **settings: Any) -> nn.Module:
         """Put such a layer in the place of the named nn.Linear layers of `model`.
 
+        An nn.Conv2d is replaced by the layer in `convolutional`.
         Raises: ConfigError for a setting that the layer does not know, or lacks.
         """
         cls._check_settings(settings)
         for name in names:
-            linear = model.get_submodule(name)
-            assert isinstance(linear, nn.Linear)
-            layer = cls.replacing(linear, **settings)
-            swap(model, name, layer.to(device=linear.weight.device, dtype=linear.weight.dtype))
+            plain = model.get_submodule(name)
+            assert isinstance(plain, nn.Linear | nn.Conv2d)
+            kind: Any = cls if isinstance(plain, nn.Linear) else cls.convolutional
+            layer = kind.replacing(plain, **settings)
+            swap(model, name, layer.to(device=plain.weight.device, dtype=plain.weight.dtype))
         return model
 
     @classmethod

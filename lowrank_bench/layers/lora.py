@@ -1,15 +1,15 @@
 """A frozen linear layer with a low-rank correction beside it."""
 
-from math import sqrt
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, empty, nn
 
-from lowrank_bench.errors import ConfigError
 from lowrank_bench.layers.adapter import Adapter
-from lowrank_bench.layers.rank import check_positive, check_rank, is_number
+from lowrank_bench.layers.conv_lora import ConvLoRA
+from lowrank_bench.layers.dropout import dropout_of
+from lowrank_bench.layers.rank import scale_of
 
 
 class LoRALinear(Adapter):
@@ -28,6 +28,7 @@ class LoRALinear(Adapter):
 
     domain = "adapter"
     roles: ClassVar = {"A": "lora_A", "B": "lora_B"}
+    convolutional: ClassVar = ConvLoRA
 
     def __init__(
         self,
@@ -38,14 +39,8 @@ class LoRALinear(Adapter):
         rank_stabilized: bool = False,
     ) -> None:
         super().__init__(base)
-        check_rank(rank, "method.adapter.rank")
-        check_positive(alpha, "method.adapter.alpha")
-        if not isinstance(rank_stabilized, bool):
-            raise ConfigError(
-                f"method.adapter.rank_stabilized={rank_stabilized}: must be true or false"
-            )
         self.rank, self.alpha = rank, alpha
-        self.scale = alpha / (sqrt(rank) if rank_stabilized else rank)
+        self.scale = scale_of(rank, alpha, rank_stabilized)
         self.A = nn.Parameter(empty(rank, base.in_features))  # (r, i)
         self.B = nn.Parameter(empty(base.out_features, rank))  # (o, r)
         self.dropout = dropout_of(dropout)
@@ -65,19 +60,12 @@ class LoRALinear(Adapter):
         """The same map as a dense weight (o, i), dropout aside."""
         return torch.addmm(self.base.weight, self.B, self.A, alpha=self.scale)
 
+    def factors(self) -> tuple[Tensor, Tensor, float]:
+        return self.B, self.A, self.scale
+
     @torch.no_grad()
     def reset_(self) -> None:
         self.B.zero_()
 
     def extra_repr(self) -> str:
         return f"rank={self.rank}, alpha={self.alpha:g}, scale={self.scale:g}"
-
-
-def dropout_of(p: float) -> nn.Module:
-    """Dropout at the input of a correction; none at all for 0.
-
-    Raises: ConfigError for a share outside [0, 1).
-    """
-    if not (is_number(p) and 0 <= p < 1):
-        raise ConfigError(f"method.adapter.dropout={p}: must lie in [0, 1)")
-    return nn.Dropout(p) if p else nn.Identity()

@@ -1,6 +1,6 @@
 """What a rank, a scale or a share may be."""
 
-from math import isfinite
+from math import isfinite, sqrt
 from typing import Any
 
 from lowrank_bench.errors import ConfigError
@@ -21,3 +21,17 @@ def check_positive(value: Any, key: str) -> None:
     """Raise ConfigError, naming `key`, when the value is not a positive number."""
     if not is_number(value) or value <= 0:
         raise ConfigError(f"{key}={value}: must be a positive number")
+
+
+def scale_of(rank: Any, alpha: Any, rank_stabilized: Any) -> float:
+    """s of a correction s B A: alpha / r, or alpha / sqrt(r) where `rank_stabilized`.
+
+    Raises: ConfigError for a setting that is none.
+    """
+    check_rank(rank, "method.adapter.rank")
+    check_positive(alpha, "method.adapter.alpha")
+    if not isinstance(rank_stabilized, bool):
+        raise ConfigError(
+            f"method.adapter.rank_stabilized={rank_stabilized}: must be true or false"
+        )
+    return alpha / (sqrt(rank) if rank_stabilized else rank)

@@ -9,7 +9,7 @@ from torch import Tensor, empty, nn
 
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.layers.adapter import Adapter
-from lowrank_bench.layers.lora import dropout_of
+from lowrank_bench.layers.dropout import dropout_of
 from lowrank_bench.layers.rank import check_positive, check_rank, is_number
 
 
@@ -67,6 +67,11 @@ class SVDLinear(Adapter):
     def effective_weight(self) -> Tensor:
         """The same map as a dense weight (o, i), dropout aside."""
         return self.base.weight + (self.P * (self.scale * self.lam)) @ self.Q
+
+    def factors(self) -> tuple[Tensor, Tensor, float]:
+        """P diag(lam), Q and s, the pruned triplets left out."""
+        kept = self.lam != 0
+        return self.P[:, kept] * self.lam[kept], self.Q[kept], self.scale
 
     @torch.no_grad()
     def reset_(self) -> None:

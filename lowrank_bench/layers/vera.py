@@ -10,7 +10,7 @@ from torch import Tensor, empty, nn
 
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.layers.adapter import Adapter
-from lowrank_bench.layers.lora import dropout_of
+from lowrank_bench.layers.dropout import dropout_of
 from lowrank_bench.layers.rank import check_rank
 from lowrank_bench.layers.swap import swap
 
@@ -81,8 +81,11 @@ class VeRALinear(Adapter):
 
     def effective_weight(self) -> Tensor:
         """W0 + (lambda_b * B) (lambda_d * A) (o, i), the lambdas scaling rows."""
-        B, A = self.lambda_b.unsqueeze(-1) * self.B, self.lambda_d.unsqueeze(-1) * self.A
+        B, A, _ = self.factors()
         return torch.addmm(self.base.weight, B, A)
+
+    def factors(self) -> tuple[Tensor, Tensor, float]:
+        return self.lambda_b.unsqueeze(-1) * self.B, self.lambda_d.unsqueeze(-1) * self.A, 1.0
 
     @torch.no_grad()
     def reset_(self) -> None:

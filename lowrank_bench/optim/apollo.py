@@ -76,4 +76,4 @@ class Apollo(Projected):
             phi = limited(self.limiter, u, phi * self.root, norms)
         else:
             phi = limited(self.limiter, u, phi, norms) * self.root
-        u.p.addcmul_(u.G, phi, value=-u.lr * u.factor)
+        u.W.addcmul_(u.G, phi, value=-u.lr * u.factor)

@@ -64,8 +64,8 @@ class Fira(Projected):
         u.projection.add_back_(rest, u.R, -self.alpha if self.scaled_residual else -1.0)
         phi = channel_scale(u, dim)  # (m, 1) or (1, n)
         phi = limited(self.limiter, u, phi, channel_norms(rest, dim))
-        u.projection.add_back_(u.p, u.Z.data, u.lr * self.alpha)
-        u.p.addcmul_(rest, phi, value=-u.lr * u.factor)
+        u.projection.add_back_(u.W, u.Z.data, u.lr * self.alpha)
+        u.W.addcmul_(rest, phi, value=-u.lr * u.factor)
 
 
 def channel_dim(u: Update) -> int:

@@ -42,4 +42,4 @@ class GaLore(Projected):
         self.alpha = alpha
 
     def move(self, u: Update) -> None:
-        u.projection.add_back_(u.p, u.Z.data, u.lr * self.alpha)
+        u.projection.add_back_(u.W, u.Z.data, u.lr * self.alpha)

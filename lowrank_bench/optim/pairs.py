@@ -10,12 +10,16 @@ from torch import Tensor, nn
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.layers.layer import Layer
 
+DOMAINS = ("adapter", "conv_adapter")
 ROLES = {"A": "lora_A", "B": "lora_B"}
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The factors of one layer, whose correction is scale * B A; A (r, n), B (m, r)."""
+    """The factors of one layer, whose correction is scale * B A; A (r, n), B (m, r).
+
+    That of a convolution is the same, entry by entry, in another shape (layers/conv_lora.py).
+    """
 
     name: str
     A: nn.Parameter
@@ -67,7 +71,7 @@ def pairs_in(model: nn.Module, names: Iterable[str], transform: str) -> list[Pai
     trainable = set(names)
     found = []
     for name, layer in model.named_modules():
-        if isinstance(layer, Layer) and layer.domain == "adapter" and _declares(layer):
+        if isinstance(layer, Layer) and layer.domain in DOMAINS and _declares(layer):
             factors: Any = layer
             if f"{name}.B" in trainable:
                 found.append(Pair(name, factors.A, factors.B, float(factors.scale)))

@@ -38,6 +38,16 @@ class Update:
     lr: float = 0.0
     factor: float = 1.0  # what the inner rule multiplied its direction by, see step_factor
 
+    @property
+    def W(self) -> Tensor:  # noqa: N802  # the weight's name
+        """The parameter itself as a matrix (m, n), to be changed in place."""
+        return as_matrix(self.p)
+
+
+def as_matrix(weight: Tensor) -> Tensor:
+    """A view of a weight (m, n), or of a kernel (o, i, h, w) as (o, i h w)."""
+    return weight.view(len(weight), -1)
+
 
 class Advances(Protocol):
     """An optimizer that can step some of its parts by themselves."""

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.optim.decay import decay_of
 from lowrank_bench.optim.moments import FATES, check_rotatable, rotate
-from lowrank_bench.optim.parts import Part, Update
+from lowrank_bench.optim.parts import Part, Update, as_matrix
 from lowrank_bench.optim.per_layer import PerLayer
 from lowrank_bench.optim.projection_receipts import projection_receipts
 from lowrank_bench.optim.projection_targets import projection_targets
@@ -32,7 +32,8 @@ class Projected(Optimizer):
 
         W <- W + lr * alpha * back(Z)                 (`move`; Fira and APOLLO do otherwise).
 
-    The 2-D parameters called `names` are projected; all others take the inner rule as it is.
+    The 2-D parameters called `names` are projected, and kernels of convolutions (o, i, h, w) as
+    matrices (o, i h w); all others take the inner rule as it is.
     Weight decay acts on W when the inner rule would (see decay.py). `param_groups` and `state`
     are of the real parameters: beside the inner rule's tensors (the very ones) `state[p]` holds
     P (m, r) and Q (n, r), or the seed that draws them; `updates`; and `last_norm` of a limiter.
@@ -42,6 +43,7 @@ class Projected(Optimizer):
     `per_layer` steps each parameter inside the backward pass (see per_layer.py).
 
     Source: Zhao 2024 (GaLore), arXiv 2403.03507, algorithm 1.
+    Differs: GaLore's script projects linear layers alone.
     Raises: ConfigError as `projection_targets` and `decay_of` do, for a setting that is none,
     and for a rule that itself stands around another.
     """
@@ -139,10 +141,10 @@ class Projected(Optimizer):
 
     def _project(self, part: Part, name: str, p: nn.Parameter, stand_in: Tensor) -> Update:
         assert p.grad is not None
-        G, group = p.grad, self.param_groups[part.index]
+        G, group = as_matrix(p.grad.contiguous()), self.param_groups[part.index]
         if decay_of(self.inner, group) == "gradient":
             sign = -1 if group.get("maximize") else 1
-            G = G.add(p, alpha=sign * group["weight_decay"])
+            G = G.add(as_matrix(p), alpha=sign * group["weight_decay"])
         own = {key: value for key, value in self.state[p].items() if key in OWN}
         dropped: dict[str, Any] = {}
         updates = own.setdefault("updates", 0)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lowrank_bench.optim.parts import as_matrix
 from lowrank_bench.optim.projector import Projection, Projector
 from lowrank_bench.receipt import Receipt, receipt
 
@@ -25,7 +26,8 @@ def projection_receipts(
     gap, rank = projector.update_gap, projector.rank
     expected = sum(-(-state.get("updates", 0) // gap) for _, state in states.values())
     done = findings["refreshes"]
-    clipped = {name: min(p.shape) for name, (p, _) in states.items() if min(p.shape) < rank}
+    sides = {name: min(as_matrix(p).shape) for name, (p, _) in states.items()}
+    clipped = {name: side for name, side in sides.items() if side < rank}
     found = {
         "projector_refreshes": receipt(done == expected, done, f"{expected} expected"),
         "clipped_rank": receipt(None, clipped, f"parameters narrower than rank {rank}"),

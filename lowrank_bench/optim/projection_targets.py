@@ -8,10 +8,10 @@ from lowrank_bench.errors import ConfigError
 
 
 def projection_targets(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Parameter]:
-    """The matrices among the parameters `names`, by name.
+    """The matrices and kernels (o, i, h, w) among the parameters `names`, by name.
 
-    Raises: ConfigError for a name that is none, for a parameter that is frozen, shared or has
-    more than two dimensions, and when no matrix is left.
+    Raises: ConfigError for a name that is none, for a parameter that is frozen, shared, of
+    another number of dimensions or not contiguous, and when no matrix is left.
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
     sharers: dict[int, list[str]] = {}
@@ -27,8 +27,10 @@ def projection_targets(model: nn.Module, names: Sequence[str]) -> dict[str, nn.P
             raise ConfigError(f"{what} frozen")
         if p.ndim < 2:
             continue  # a bias, a magnitude: the inner rule as it is
-        if p.ndim > 2:
+        if p.ndim not in (2, 4):
             raise ConfigError(f"{what} no matrix")
+        if not p.is_contiguous():
+            raise ConfigError(f"{what} not contiguous")
         if len(sharers[id(p)]) > 1:
             raise ConfigError(f"{what} shared ({', '.join(sharers[id(p)])}); untie it first")
         found[name] = p

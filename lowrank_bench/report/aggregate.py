@@ -5,17 +5,24 @@ Only finished runs enter a mean. Diverged and failed ones are counted beside it.
 
 import polars as pl
 
-from lowrank_bench.report.metric import Metric
+from lowrank_bench.report.adaptation import aggregated
+from lowrank_bench.report.metric import NATS, Metric
 
 FINISHED = pl.col("status") == "finished"
 
 
-def configurations(runs: pl.DataFrame, metric: Metric | None) -> pl.DataFrame:
-    """One row for each method hash of one control, the best mean first."""
+def configurations(
+    runs: pl.DataFrame, metric: Metric | None, source: Metric | None = None
+) -> pl.DataFrame:
+    """One row for each method hash of one control, the best mean first.
+
+    `source` is the metric that tells what was forgotten, where the base's source is known.
+    """
     score = pl.col(f"selected_{metric.column}") if metric else pl.lit(None, pl.Float64)
     loss = pl.col(f"selected_{metric.loss_column}") if metric else pl.lit(None, pl.Float64)
     seconds = pl.col("train_seconds")
-    sign = 1 if metric is None or metric.higher_is_better else -1
+    accuracy = pl.col("selected_val_accuracy").filter(FINISHED).mean()
+    by_loss = metric is not None and metric.unit == NATS
     table = runs.group_by("method_hash", maintain_order=True).agg(
         pl.col("control_hash", "label", "method_label", "rank", "lr").first(),
         pl.len().alias("num_runs"),
@@ -23,7 +30,8 @@ def configurations(runs: pl.DataFrame, metric: Metric | None) -> pl.DataFrame:
         *_spread(score.filter(FINISHED)),
         loss.filter(FINISHED).mean().alias("loss_mean"),
         loss.filter(FINISHED).std().alias("loss_sd"),
-        pl.col("selected_val_accuracy").filter(FINISHED).mean().alias("val_mean"),
+        *(_mean_of(metric, name) for name in ("perplexity", "bits_per_byte")),
+        (pl.lit(None, pl.Float64) if by_loss else accuracy).alias("val_mean"),
         pl.col("selected_val_loss").filter(FINISHED).mean().alias("val_loss_mean"),
         pl.col("params_trainable").drop_nulls().first().alias("trainable"),
         # seconds on unlike devices have no mean
@@ -33,14 +41,24 @@ def configurations(runs: pl.DataFrame, metric: Metric | None) -> pl.DataFrame:
         (pl.col("status") == "diverged").sum().alias("diverged"),
         (~pl.col("status").is_in(["finished", "diverged"])).sum().alias("unfinished"),
         (pl.col("num_failed_receipts") > 0).sum().alias("num_with_failed_receipts"),
+        *aggregated(source, FINISHED),
     )
     return (
         table.with_columns(
-            (sign * pl.col("mean")).rank("min", descending=True).cast(pl.Int64).alias("place"),
+            ((metric.sign if metric else 1) * pl.col("mean"))
+            .rank("min", descending=True)
+            .cast(pl.Int64)
+            .alias("place"),
         )
         .sort("place", "method_label", "rank", "lr", nulls_last=True)
         .pipe(_choose_lr)
     )
+
+
+def _mean_of(metric: Metric | None, name: str) -> pl.Expr:
+    """The mean of another number on the metric's split, by that number's name."""
+    value = pl.col(f"selected_{metric.on_same_part(name)}") if metric else pl.lit(None, pl.Float64)
+    return value.filter(FINISHED).mean().alias(name)
 
 
 def _spread(value: pl.Expr) -> tuple[pl.Expr, ...]:

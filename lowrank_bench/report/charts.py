@@ -1,4 +1,4 @@
-"""The three figures of a section."""
+"""The figures of a section."""
 
 import math
 from typing import Any
@@ -6,16 +6,18 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from lowrank_bench.report import findings
+from lowrank_bench.report import encoding, findings
 from lowrank_bench.report.curves import curve_panels
+from lowrank_bench.report.directions import directions
 from lowrank_bench.report.figure import HEIGHT, Datasets, Figure, Values, layered
 from lowrank_bench.report.metric import Metric
-from lowrank_bench.report.palette import METHODS, RED, Palette
+from lowrank_bench.report.palette import RED, Palette
+from lowrank_bench.report.plane import plane
 from lowrank_bench.report.section import Section
 
 
 def figures(section: Section, palette: Palette) -> list[Figure]:
-    """Against rank, against parameters, against epoch: those that there are data for."""
+    """Against rank, parameters, what was forgotten, directions, epoch: what there are data for."""
     shown, metric = section.shown, section.metric
     if metric is None or shown.is_empty():
         return []
@@ -24,6 +26,7 @@ def figures(section: Section, palette: Palette) -> list[Figure]:
         drawn.append(_rank(section, metric, palette))
     if (shown["trainable"] > 0).any():
         drawn.append(_parameters(section, metric, palette))
+    drawn += [each for draw in (plane, directions) if (each := draw(section, palette))]
     if section.curve_metric is not None:
         data = Datasets()
         panels, title, legend = curve_panels(section, section.curve_metric, palette, data)
@@ -88,7 +91,7 @@ def _figure(
         panels=[layered("", layers, HEIGHT + 20)],
         datasets=data.by_name,
         legend_title="Method",
-        legend=[palette.key(m) for m in _methods(section.shown, palette)],
+        legend=[palette.key(m) for m in encoding.methods(section.shown, palette)],
     )
 
 
@@ -101,8 +104,7 @@ def _series(
     shown: pl.DataFrame,
 ) -> list[alt.Chart]:
     """A line a method, with a mark and a bar a configuration."""
-    methods = _methods(shown, palette)
-    colour = _colour(shown, palette)
+    colour, shape = encoding.colour(shown, palette), encoding.shape(shown, palette)
     base = data.chart("series", _values(rows, metric)).encode(x=x, color=colour)
     y = alt.Y("mean:Q", title=metric.axis, scale=alt.Scale(zero=False, nice=True))
     tooltip = [
@@ -112,21 +114,9 @@ def _series(
         alt.Tooltip("n:Q", title="seeds (n)"),
         alt.Tooltip("trainable:Q", title="trainable parameters", format=","),
     ]
-    shape = alt.Shape(
-        "method:N",
-        title="Method",
-        scale=alt.Scale(domain=methods, range=[palette.shape(m) for m in methods]),
-    )
-    line = base.mark_line(strokeWidth=2).encode(y=y)
-    dash = alt.StrokeDash(
-        "method:N",
-        title="Method",
-        scale=alt.Scale(domain=methods, range=[palette.dash(m) for m in methods]),
-    )
     return [
         base.mark_rule(strokeWidth=2).encode(y="low:Q", y2="high:Q"),
-        # colours come round again after a few methods: then dashes tell lines apart
-        line.encode(strokeDash=dash) if len(palette.methods) > len(METHODS) else line,
+        encoding.line(base.encode(y=y), shown, palette),
         base.mark_point(filled=True, size=50, opacity=1).encode(y=y, shape=shape, tooltip=tooltip),
     ]
 
@@ -135,7 +125,7 @@ def _levels(
     rows: pl.DataFrame, data: Datasets, metric: Metric, palette: Palette, shown: pl.DataFrame
 ) -> list[alt.Chart]:
     """What has no rank is as good at all of them: a dashed line across, and its spread."""
-    colour = _colour(shown, palette)
+    colour = encoding.colour(shown, palette)
     base = data.chart("levels", _values(rows, metric)).encode(color=colour)
     drawn = [
         base.mark_rect(opacity=0.14).encode(y="low:Q", y2="high:Q"),
@@ -179,12 +169,6 @@ def _ticks(low: float, high: float) -> list[float]:
     return inside
 
 
-def _colour(shown: pl.DataFrame, palette: Palette) -> alt.Color:
-    methods = _methods(shown, palette)
-    colours = [palette.method(method) for method in methods]
-    return alt.Color("method:N", title="Method", scale=alt.Scale(domain=methods, range=colours))
-
-
 def _values(rows: pl.DataFrame, metric: Metric) -> Values:
     return [_value(row, metric) for row in rows.sort("method_label", "rank").to_dicts()]
 
@@ -200,8 +184,3 @@ def _value(row: dict[str, Any], metric: Metric) -> dict[str, Any]:
         "range": f"{metric.text(row['low'])} to {metric.text(row['high'])}",
     }
     return said | {key: round(row[key] * metric.scale, 4) for key in ("mean", "low", "high")}
-
-
-def _methods(shown: pl.DataFrame, palette: Palette) -> list[str]:
-    present = set(shown["method_label"])
-    return [method for method in palette.methods if method in present]

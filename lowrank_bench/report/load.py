@@ -10,12 +10,14 @@ import polars as pl
 
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.record import COSTS, FILE, METRICS, RunRecord, find
+from lowrank_bench.report.adaptation import CHANGES, FEATURES, SUMMARY
 from lowrank_bench.report.epochs import read_curves
 
 MOMENTS = ("before", "selected", "final")
 # Of two records of one run the one that got further counts, then the newer.
 PRECEDENCE = ("finished", "diverged", "interrupted", "oom", "failed")
 
+LAYER_MEASURES = (*SUMMARY, "start_norm", "full_rank")
 TEXTS = (
     *("path", "status", "error_type", "error_message", "fingerprint", "control_hash"),
     *("method_hash", "method", "data", "model", "base", "overrides", "selected_rule", "device"),
@@ -28,7 +30,11 @@ RUNS = pl.Schema(
     | {"params_by_role": pl.String}
     | {cost: pl.Float64 for cost in COSTS if cost != "step_time_s"}
     | {"step_time_s_median": pl.Float64, "step_time_s_p95": pl.Float64}
+    | dict.fromkeys(CHANGES, pl.Float64)
     | {"num_failed_receipts": pl.Int64, "written": pl.Float64}
+)
+LAYERS = pl.Schema(
+    {"run": pl.Int64, "layer": pl.String} | dict.fromkeys(LAYER_MEASURES, pl.Float64)
 )
 RECEIPTS = pl.Schema(
     {"run": pl.Int64, "ok": pl.Boolean} | dict.fromkeys(("receipt", "value", "note"), pl.String)
@@ -43,6 +49,7 @@ class Loaded:
     runs: pl.DataFrame
     curves: pl.DataFrame
     receipts: pl.DataFrame  # `ok` is null where a receipt only informs
+    layers: pl.DataFrame  # how far each layer moved from its base; one row a run and layer
     notes: list[str]  # what was left out, one line each
 
 
@@ -54,12 +61,14 @@ def gather(paths: Sequence[Path]) -> Loaded:
     records: list[RunRecord] = []
     rows: list[dict[str, Any]] = []
     receipts: list[dict[str, Any]] = []
+    layers: list[dict[str, Any]] = []
     notes: list[str] = []
     for path in _record_files(paths):
         try:
             record = RunRecord.read(path)
             row = _row(record, path) | {"run": len(records)}
             found = _receipts(record, len(records))
+            moved = _layers(record, len(records))
         except (ValueError, AttributeError, TypeError, OSError) as error:
             reason = str(error).removeprefix(f"{path}: ")
             notes.append(f"skipped {path}: {' '.join(reason.split())}")
@@ -67,6 +76,7 @@ def gather(paths: Sequence[Path]) -> Loaded:
         records.append(record)
         rows.append(row | {"num_failed_receipts": sum(r["ok"] is False for r in found)})
         receipts += found
+        layers += moved
     if not records:
         raise ConfigError(f"no record could be read; {notes[0]} ({len(notes)} corrupt in all)")
 
@@ -80,6 +90,9 @@ def gather(paths: Sequence[Path]) -> Loaded:
         runs=kept,
         curves=read_curves(folders),
         receipts=pl.DataFrame(receipts, schema=RECEIPTS, strict=False).join(
+            kept.select("run"), on="run", how="semi"
+        ),
+        layers=pl.DataFrame(layers, schema=LAYERS, strict=False).join(
             kept.select("run"), on="run", how="semi"
         ),
         notes=notes,
@@ -132,7 +145,24 @@ def _row(record: RunRecord, path: Path) -> dict[str, Any]:
     for moment in MOMENTS:
         measured = record.metrics.get(moment) or {}
         row |= {f"{moment}_{metric}": measured.get(metric) for metric in METRICS}
-    return row
+    return row | _change(record.change)
+
+
+def _change(change: dict[str, Any]) -> dict[str, Any]:
+    """What adaptation did, as columns; null where there was no base."""
+    summary, features = change.get("summary") or {}, change.get("features") or {}
+    return (
+        {f"change_{name}": summary.get(name) for name in SUMMARY}
+        | {f"change_cka_{name}": features.get(name) for name in FEATURES}
+        | {"change_seconds": change.get("seconds")}
+    )
+
+
+def _layers(record: RunRecord, run: int) -> list[dict[str, Any]]:
+    return [
+        {"run": run, "layer": name} | {key: measures.get(key) for key in LAYER_MEASURES}
+        for name, measures in (record.change.get("weights") or {}).items()
+    ]
 
 
 def _device(env: dict[str, Any]) -> str:

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 import polars as pl
 
 from lowrank_bench.report import aggregate
+from lowrank_bench.report.adaptation import COLUMNS
 from lowrank_bench.report.control import control_of, differences, heading
 from lowrank_bench.report.load import Loaded
-from lowrank_bench.report.metric import Metric, curve_metric, selected_metric
+from lowrank_bench.report.metric import Metric, curve_metric, selected_metric, source_metric
 
 # Names after which a table alone could be read without the page.
 EXPORTED = (
     *("control_hash", "method_hash", "label", "method_label", "rank", "lr", "metric", "place"),
     *("num_runs", "n", "mean", "sd", "low", "high", "loss_mean", "loss_sd", "trainable"),
     *("train_seconds", "diverged", "unfinished", "num_with_failed_receipts"),
+    *("perplexity", "bits_per_byte", "source_metric", *COLUMNS),
 )
 
 
@@ -29,6 +31,7 @@ class Section:
     runs: pl.DataFrame
     receipts: pl.DataFrame
     metric: Metric | None
+    source_metric: Metric | None  # of what the base was trained on
     table: pl.DataFrame  # one row a configuration, the best first
     curve_metric: Metric | None
     curves: pl.DataFrame  # one row a configuration and epoch
@@ -49,8 +52,12 @@ class Section:
 
     @property
     def exported(self) -> pl.DataFrame:
-        name = f"selected_{self.metric.column}" if self.metric else None
-        return self.table.with_columns(pl.lit(name, pl.String).alias("metric")).select(EXPORTED)
+        names = {
+            name: f"selected_{metric.column}" if metric else None
+            for name, metric in (("metric", self.metric), ("source_metric", self.source_metric))
+        }
+        told = [pl.lit(column, pl.String).alias(name) for name, column in names.items()]
+        return self.table.with_columns(told).select(EXPORTED)
 
 
 def sections(loaded: Loaded) -> list[Section]:
@@ -63,7 +70,8 @@ def sections(loaded: Loaded) -> list[Section]:
     for i, runs in enumerate(groups):
         metric = selected_metric(runs)
         epochs = loaded.curves.join(runs.select("run"), on="run", how="semi")
-        followed = curve_metric(epochs, metric)
+        source = source_metric(runs)
+        followed = curve_metric(epochs, runs, metric)
         found.append(
             Section(
                 number=i + 1,
@@ -74,7 +82,8 @@ def sections(loaded: Loaded) -> list[Section]:
                 runs=runs,
                 receipts=loaded.receipts.join(runs.select("run", "label", "seed"), on="run"),
                 metric=metric,
-                table=aggregate.configurations(runs, metric),
+                source_metric=source,
+                table=aggregate.configurations(runs, metric, source),
                 curve_metric=followed,
                 curves=aggregate.curves(epochs, runs, followed),
             )

@@ -84,3 +84,22 @@ def image_data():
         return ImageData(**(options | changes))
 
     return make
+
+
+@pytest.fixture
+def tokenizer_folder(tmp_path):
+    """A tokenizer of Hugging Face: words, one of which ends a text; a start for classifiers."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = {"<unk>": 0, "<end>": 1, "the": 2, "cat": 3, "sat": 4, "<start>": 5}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<start> $A", special_tokens=[("<start>", 5)]
+    )
+    folder = tmp_path / "tokenizer"
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<end>", unk_token="<unk>", bos_token="<start>"
+    ).save_pretrained(folder)
+    return folder

@@ -7,7 +7,7 @@ import torch
 
 from lowrank_bench.loggers import jsonl
 from lowrank_bench.loggers.jsonl import JsonlLogger, cut_back, read_rows, write_curves
-from lowrank_bench.record import RunRecord
+from lowrank_bench.record import METRICS, RunRecord
 
 
 @pytest.fixture
@@ -99,28 +99,20 @@ def test_curves_hold_one_row_an_epoch_with_fixed_columns(path: Path) -> None:
     logger = written(path, 2)
     logger.log_metrics({"epoch": 1, "train_loss": 1, "lr": 0.1}, step=2)
     logger.log_metrics({"epoch": 1, "val_loss": float("nan"), "val_accuracy": 0.5}, step=2)
+    logger.log_metrics({"epoch": 1, "source_perplexity": 12.5}, step=2)
     logger.log_metrics({"epoch": 2, "val_loss": 0.25, "other": 1.0}, step=4)
     table = pl.read_parquet(write_curves(path, path.with_name("curves.parquet")))
-    assert table.columns == [
-        "epoch",
-        "update",
-        "seconds",
-        "lr",
-        "train_loss",
-        "val_loss",
-        "val_accuracy",
-        "test_loss",
-        "test_accuracy",
-    ]
-    assert table.dtypes == [pl.Int64] * 2 + [pl.Float64] * 7
-    assert table.rows() == [
-        (1, 2, None, 0.1, 1.0, None, 0.5, None, None),
-        (2, 4, None, None, None, 0.25, None, None, None),
-    ]
+    assert table.columns == ["epoch", "update", "seconds", "lr", *METRICS]
+    assert table.dtypes == [pl.Int64] * 2 + [pl.Float64] * (2 + len(METRICS))
+    shown = table.select("epoch", "update", "seconds", "lr", "train_loss", "val_loss")
+    assert shown.rows() == [(1, 2, None, 0.1, 1.0, None), (2, 4, None, None, None, 0.25)]
+    assert table["val_accuracy"].to_list() == [0.5, None]
+    assert table["source_perplexity"].to_list() == [12.5, None]
+    assert table["test_loss"].null_count() == 2
 
 
 def test_curves_without_epochs_are_an_empty_table(path: Path) -> None:
     written(path, 1)
     table = pl.read_parquet(write_curves(path, path.with_name("curves.parquet")))
-    assert table.shape == (0, 9)
-    assert table.dtypes == [pl.Int64] * 2 + [pl.Float64] * 7
+    assert table.shape == (0, 4 + len(METRICS))
+    assert table.dtypes == [pl.Int64] * 2 + [pl.Float64] * (2 + len(METRICS))

@@ -195,7 +195,9 @@ def test_what_cannot_be_projected_is_refused() -> None:
     refused(Matrices(), ["vector"], "nothing to project")
     refused(Matrices(), [], "nothing to project")
     refused(Matrices(), ["deep"], "no parameter 'deep'")
-    refused(nn.Conv2d(2, 2, 3), ["weight"], "it is no matrix")
+    refused(nn.Conv1d(2, 2, 3), ["weight"], "it is no matrix")
+    kernels = nn.Conv2d(2, 2, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    refused(kernels, ["weight"], "it is not contiguous")
     frozen = Matrices()
     inner = adamw_hf()(frozen)
     frozen.tall.requires_grad_(False)

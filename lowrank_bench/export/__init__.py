@@ -1,0 +1,1 @@
+"""What a run has trained, for use elsewhere: a PEFT adapter, merged weights, a difference."""
