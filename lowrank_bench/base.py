@@ -1,5 +1,6 @@
 """Where the starting weights come from: the config node `base`."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -14,6 +15,11 @@ FOLDER = ".bases"  # under the runs folder; hidden, so that no report ranks a ba
 CLOSED = ("lr", "seed", "epochs", "precision")  # a base's own, never the run's
 # What decides what is trained for a base, by its place in the config of the run that does it
 OWN = {"method": "method", "source": "data", "budget": "budget"} | {key: key for key in CLOSED}
+ITS = {key: own for own, key in OWN.items()}
+KEYS = "|".join(ITS)
+KEY = re.compile(
+    rf"(?<![\w./-])({KEYS})(?=[.=]\S)|^({KEYS})(?=:)"
+)  # `lr=0`, `data.root=`, `lr: ...`
 
 
 def has_base(cfg: DictConfig) -> bool:
@@ -69,7 +75,4 @@ def of_the_base() -> Iterator[None]:
 
 
 def _told(line: str) -> str:
-    for own, key in OWN.items():
-        if line.startswith((f"{key}.", f"{key}=", f"{key}:")):
-            return f"base.{own}{line.removeprefix(key)}"
-    return line
+    return KEY.sub(lambda found: f"base.{ITS[found[0]]}", line)

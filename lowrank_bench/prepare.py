@@ -120,7 +120,10 @@ def build_model(cfg: DictConfig) -> nn.Module:
     """The network of a config, as it is without a base of ours and without a method."""
     node: Any = OmegaConf.to_container(cfg.model, resolve=True)
     if cfg.base.load_weights and "load_weights" not in node:
-        raise ConfigError(f"base={cfg.base.name}: model={cfg.model.name} brings no weights")
+        raise ConfigError(
+            f"base.load_weights=true: model={cfg.model.name} brings no weights; say base=scratch, "
+            "or base=pretrained_here"
+        )
     return build({k: v for k, v in node.items() if k not in NOT_THE_NETWORKS}, "model")
 
 

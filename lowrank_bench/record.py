@@ -77,7 +77,9 @@ class RunRecord:
     cost_source: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(COSTS))
     receipts: dict[str, dict[str, Any]] = field(default_factory=dict)  # {ok, value, note}
     metrics: dict[str, dict[str, Any]] = field(default_factory=_unknown_metrics)
-    change: dict[str, Any] = field(default_factory=dict)  # what adaptation did: {weights, features}
+    # What adaptation did to a base: {summary, features, weights, seconds} of callbacks/changes.py.
+    # Empty from scratch, and where training did not end.
+    change: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property

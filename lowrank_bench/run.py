@@ -33,7 +33,7 @@ from lowrank_bench.retention import SOURCE
 from lowrank_bench.roles import count_by_role
 from lowrank_bench.selection import read_back, test_selected
 from lowrank_bench.task import Task
-from lowrank_bench.weights import checksum, load_base
+from lowrank_bench.weights import base_checksum, load_base
 
 
 def run(
@@ -92,7 +92,7 @@ def _train(
         "targets": method.targets,
     }
     if plain:
-        record.base["weights_checksum"] = checksum(plain)
+        record.base["weights_checksum"] = base_checksum(plain, Head.of(cfg.model, cfg.base))
     share = {"rank": _rank(), "world_size": cfg.run.devices}
     train_loader = BlockLoader(
         data.train,

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -111,12 +112,7 @@ class Tally:
         self.say(f"{identity.label}: failed: {type(error).__name__}: {error}")
 
     def _line(self, record: RunRecord, end: str, took: str) -> None:
-        metrics = record.metrics["selected"]
-        accuracy = metrics["test_accuracy"]
-        kind = "test"
-        if accuracy is None:
-            accuracy, kind = metrics["val_accuracy"], "val"
-        shown = f"{kind} {accuracy:.2%}" if accuracy is not None else ""
+        shown = _result(record.metrics["selected"])
         name = Identity(record.fingerprint, "", "", record.seed, record.name).label
         line = Text(f"[{self._done}/{max(self.total, self._done)}] {name:<32} ")
         line.append(f"{end:<11}", style=COLOURS.get(end, "red"))
@@ -131,6 +127,15 @@ class Tally:
             parts = [f"{count} {end}" for end, count in sorted(self.ends.items())]
             self.say(f"{self._done} of {self.total} runs: {', '.join(parts)}")
         return 1 if self.ends["failed"] + self.ends["oom"] else 0
+
+
+def _result(metrics: dict[str, Any]) -> str:
+    """Perplexity of a language model, else accuracy: of test data, else of validation data."""
+    for name, form in (("perplexity", "{} ppl {:.4g}"), ("accuracy", "{} {:.2%}")):
+        for part in ("test", "val"):
+            if (value := metrics.get(f"{part}_{name}")) is not None:
+                return form.format(part, value)
+    return ""
 
 
 def _duration(seconds: float) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lowrank_bench.errors import ConfigError
+from lowrank_bench.head import Head
 
 
 def load_base(checkpoint: Path) -> dict[str, Tensor]:
@@ -57,6 +58,12 @@ def draw_anew(module: nn.Module, seed: int) -> None:
                     f"base.head=fresh: nothing tells how to draw {own[0].lstrip('.')} of the head "
                     f"({type(layer).__name__}); say base.head=kept"
                 )
+
+
+def base_checksum(plain: Mapping[str, Tensor], head: Head | None) -> str:
+    """That of the weights that a run begins with, but for a fresh head, which no base has."""
+    fresh = head if head is not None and head.trains else None
+    return checksum({n: t for n, t in plain.items() if fresh is None or not fresh.holds(n)})
 
 
 def checksum(state: Mapping[str, Tensor]) -> str:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from lowrank_bench.base import FOLDER, base_config
 from lowrank_bench.callbacks.checkpoints import BEST
 from lowrank_bench.errors import ConfigError
+from lowrank_bench.head import Head
 from lowrank_bench.prepare import build_model, prepare
 from lowrank_bench.record import FILE, LAST, RunRecord
-from lowrank_bench.weights import checksum, load_base
+from lowrank_bench.weights import base_checksum, load_base
 
 EXAMPLES = 4  # what an export must compute the same of
 
@@ -72,10 +73,11 @@ def rebuilt(run: Path) -> Rebuilt:
             f"RUN={run}: its config is not one of this version ({' '.join(str(error).split())})"
         ) from None
     known = record.base.get("weights_checksum")
-    if known is not None and known != checksum(prepared.plain):
+    here = base_checksum(prepared.plain, Head.of(cfg.model, cfg.base))
+    if known is not None and known != here:
         raise ConfigError(
             f"RUN={run}: the base's weights are not those that it began with (checksum {known}, "
-            f"here {checksum(prepared.plain)})"
+            f"here {here})"
         )
     state = _loaded(run / (LAST if last else BEST), "its checkpoint")
     if broken := [name for name, t in state.items() if not t.isfinite().all()]:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -57,10 +58,11 @@ def _file(origin: Origin, revision: str | None) -> Path:
 def _make(origin: Origin, file: Path, place: Path) -> None:
     from transformers import AutoModelForCausalLM
 
+    kind: Any = AutoModelForCausalLM
     with tempfile.TemporaryDirectory(prefix=".making-", dir=place.parent) as making:
         made = Path(making, "model")
         with one_line(origin.given):
-            read, found = AutoModelForCausalLM.from_pretrained(
+            read, found = kind.from_pretrained(
                 str(file.parent),
                 gguf_file=str(file.absolute()),
                 dtype=torch.float32,
@@ -74,7 +76,7 @@ def _make(origin: Origin, file: Path, place: Path) -> None:
                 )
             del read.config.quantization_config  # else it cannot be saved
             with torch.device("meta"):
-                model = AutoModelForCausalLM.from_config(read.config)
+                model = kind.from_config(read.config)
             model.load_state_dict(read.state_dict(), assign=True)
             model.tie_weights()
             model.save_pretrained(made)

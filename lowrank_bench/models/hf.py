@@ -2,7 +2,12 @@
 
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.models.hf_load import load
-from lowrank_bench.models.hf_nets import CausalNet, ClassifierNet, require_transformers
+from lowrank_bench.models.hf_nets import (
+    CausalNet,
+    ClassifierNet,
+    check_vocabulary,
+    require_transformers,
+)
 from lowrank_bench.models.hf_origin import origin
 
 
@@ -15,10 +20,13 @@ def causal_lm(
     revision: str | None,
     trust_remote_code: bool,
     cache: str | None,
+    vocab_size: int | None,
 ) -> CausalNet:
     """A language model: token ids (n, t) -> logits (n, t, v) for the next ones.
 
-    Raises: ConfigError when it cannot be found or loaded, or when it looks at later tokens.
+    `vocab_size` is that of the data, which the model must have.
+    Raises: ConfigError when it cannot be found or loaded, when it looks at later tokens, or
+    when it knows fewer of them than the data have.
     """
     require_transformers()
     from transformers import AutoModelForCausalLM
@@ -34,6 +42,7 @@ def causal_lm(
             cache=cache,
         )
     )
+    check_vocabulary(net.hf, vocab_size)
     if net.looks_ahead():
         raise ConfigError(
             f"model.path={path}: {type(net.hf).__name__} looks at later tokens, so it cannot "
@@ -51,6 +60,7 @@ def classifier(
     revision: str | None,
     trust_remote_code: bool,
     cache: str | None,
+    vocab_size: int | None,
     num_classes: int,
     output: str,
     head_rule: str,
@@ -59,8 +69,9 @@ def classifier(
 
     `output` is the name of the module that gives them, hf.score or hf.classifier. One that the
     weights lack begins at random, and so does one for another number of classes where
-    `head_rule` is `fresh`.
-    Raises: ConfigError when the model cannot be found or loaded, or has another output module.
+    `head_rule` is `fresh`. `vocab_size` is that of the data, which the model must have.
+    Raises: ConfigError when the model cannot be found or loaded, or has another output module,
+    or fewer tokens.
     """
     require_transformers()
     from transformers import AutoModelForSequenceClassification
@@ -79,6 +90,7 @@ def classifier(
         resizes_head=head_rule == "fresh",
         num_labels=num_classes,
     )
+    check_vocabulary(hf, vocab_size)
     if hf.config.pad_token_id is None:
         hf.config.pad_token_id = 0
     return ClassifierNet(hf)

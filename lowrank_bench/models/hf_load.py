@@ -56,7 +56,7 @@ def load(
             dtype=getattr(torch, dtype),
             **where,
             use_safetensors=True,
-            ignore_mismatched_sizes=head is not None,
+            ignore_mismatched_sizes=True,  # _check_found says which
             output_loading_info=True,
         )
 

@@ -20,6 +20,7 @@ class CausalNet(nn.Module):
         self.hf = hf
 
     def forward(self, x: Tensor) -> Tensor:
+        _check_length(x, self.hf)
         return self.hf(input_ids=x.clamp(min=0), use_cache=False).logits
 
     @torch.no_grad()
@@ -45,9 +46,29 @@ class ClassifierNet(nn.Module):
         self.hf = hf
 
     def forward(self, x: Tensor) -> Tensor:
+        _check_length(x, self.hf)
         is_there = x >= 0
         ids = x.where(is_there, self.hf.config.pad_token_id)
         return self.hf(input_ids=ids, attention_mask=is_there.long()).logits
+
+
+def check_vocabulary(hf: Any, vocab_size: int | None) -> None:
+    """Raise ConfigError where the data have tokens that the model does not; None is unknown."""
+    known = hf.get_input_embeddings().num_embeddings
+    if vocab_size is not None and vocab_size > known:
+        raise ConfigError(
+            f"data.vocab_size={vocab_size}: the model knows {known} tokens; choose its own "
+            "tokenizer by data.tokenizer"
+        )
+
+
+def _check_length(x: Tensor, hf: Any) -> None:
+    positions = getattr(hf.config, "max_position_embeddings", None)
+    if positions is not None and 0 < positions < x.shape[1]:
+        raise ConfigError(
+            f"data.length={x.shape[1]}: the model has {positions} positions; sequences must be "
+            "no longer"
+        )
 
 
 def require_transformers() -> None:

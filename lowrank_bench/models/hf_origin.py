@@ -1,4 +1,4 @@
-"""Where a Hugging Face model lies: a folder, a GGUF file, a package's file, or a name on the hub."""
+"""Where a model of Hugging Face lies: in a folder, a GGUF file, a package, or on the hub."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -24,6 +24,8 @@ def one_line(model: str) -> Iterator[None]:
                 "comes with Python of its own, which is not run; "
                 "read it, and say model.trust_remote_code=true if you trust it"
             )
+        else:
+            line = f"cannot be loaded: {line}"
         raise ConfigError(f"model.path={model}: {line}") from error
 
 

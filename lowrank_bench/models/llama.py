@@ -1,17 +1,26 @@
 """LLaMA from its shape, as the papers on low-rank pre-training use it."""
 
+from typing import Any
+
 from lowrank_bench.errors import ConfigError
-from lowrank_bench.models.hf_nets import CausalNet, require_transformers
+from lowrank_bench.models.hf_nets import CausalNet, check_vocabulary, require_transformers
 
 
 def llama(
-    *, hidden: int, ff: int, layers: int, heads: int, vocab_size: int, max_positions: int
+    *,
+    hidden: int,
+    ff: int,
+    layers: int,
+    heads: int,
+    vocab_size: int,
+    max_positions: int,
+    tokens: int | None,
 ) -> CausalNet:
     """Random weights, N(0, 0.02^2) as transformers draws them; norms begin at 1.
 
     RMSNorm, rotary positions, SwiGLU of width `ff`, no biases, a head of its own. With d =
     `hidden`, v = `vocab_size` and l = `layers` it has 2 v d + l (4 d^2 + 3 d ff + 2 d) + d
-    parameters.
+    parameters. `tokens` are those that the data have, of which there may be no more than v.
     Source: Touvron 2023, arXiv 2302.13971; transformers' LlamaForCausalLM.
     Raises: ConfigError for a shape that cannot be.
     """
@@ -27,6 +36,7 @@ def llama(
     require_transformers()
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    attention: Any = {"attn_implementation": "sdpa"}
     config = LlamaConfig(
         vocab_size=vocab_size,
         hidden_size=hidden,
@@ -35,6 +45,8 @@ def llama(
         num_attention_heads=heads,
         max_position_embeddings=max_positions,
         tie_word_embeddings=False,
-        attn_implementation="sdpa",
+        **attention,
     )
-    return CausalNet(LlamaForCausalLM(config))
+    net = CausalNet(LlamaForCausalLM(config))
+    check_vocabulary(net.hf, tokens)
+    return net

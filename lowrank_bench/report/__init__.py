@@ -1,5 +1,6 @@
 """Records in, tables and pages out. Nothing below this folder imports torch or lightning."""
 
 from lowrank_bench.report.build import report
+from lowrank_bench.report.frames import Frames, frames
 
-__all__ = ["report"]
+__all__ = ["Frames", "frames", "report"]

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.report.charts import figures
+from lowrank_bench.report.frames import frames_of
 from lowrank_bench.report.images import png, svg
 from lowrank_bench.report.label import with_labels
 from lowrank_bench.report.load import Loaded, gather
@@ -57,17 +58,12 @@ def _title(paths: Sequence[Path]) -> str:
 
 
 def _tables(loaded: Loaded, found: list[Section]) -> Files:
-    runs = loaded.runs.drop("run")
-    names = loaded.runs.select("run", "path", "fingerprint", "label", "seed")
-    curves = names.join(loaded.curves, on="run", how="right").drop("run")
     table = pl.concat([section.exported for section in found])
-    return {
-        "runs.csv": runs.write_csv().encode(),
-        "runs.parquet": _parquet(runs),
-        "curves.csv": curves.write_csv().encode(),
-        "curves.parquet": _parquet(curves),
-        "table.csv": table.write_csv().encode(),
-    }
+    files = {"table.csv": table.write_csv().encode()}
+    for name, frame in frames_of(loaded)._asdict().items():
+        if name != "layers" or len(frame):
+            files |= {f"{name}.csv": frame.write_csv().encode(), f"{name}.parquet": _parquet(frame)}
+    return files
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:
@@ -88,9 +84,9 @@ def _write(out: Path, files: Files) -> None:
         for name, content in files.items():
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             (out / name).write_bytes(content)
-        # figures of sections that an earlier report had and this one has not
-        for old in (out / "figures").glob("section-*-*.*"):
-            if f"figures/{old.name}" not in files:
+        # what an earlier report had and this one has not
+        for old in (*(out / "figures").glob("section-*-*.*"), *out.glob("layers.*")):
+            if old.relative_to(out).as_posix() not in files:
                 old.unlink()
     except OSError as error:
         raise ConfigError(f"--out={out}: cannot be written ({error.strerror})") from None

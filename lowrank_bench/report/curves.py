@@ -110,7 +110,7 @@ def _apart(
         panels.append(layered(method + dashed, [*reference, *layers]))
     if level["label"].n_unique() > 1 or not panels:
         named = [method for method in methods if method in set(level["method_label"])]
-        keys = [palette.key(method) for method in named]
+        keys = [Key(method, palette.method(method)) for method in named]
         values = _values(level, "method_label", metric)
         layers = _panel(data.chart("levels", values), values, keys, "Method", metric, axes)
         panels.insert(0, layered("without a rank", layers))

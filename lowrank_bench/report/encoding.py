@@ -30,4 +30,4 @@ def line(base: alt.Chart, shown: pl.DataFrame, palette: Palette, width: float = 
         return drawn
     names = methods(shown, palette)
     dashes = alt.Scale(domain=names, range=[palette.dash(method) for method in names])
-    return drawn.encode(strokeDash=alt.StrokeDash("method:N", title="Method", scale=dashes))
+    return drawn.encode(strokeDash=alt.StrokeDash("method:N", scale=dashes, legend=None))

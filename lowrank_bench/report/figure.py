@@ -19,6 +19,7 @@ class Key:
     label: str
     colour: str
     dash: str = ""  # as in SVG
+    mark: str = ""  # the outline of its marks, as an SVG path around 0, 0
 
 
 @dataclass(frozen=True)

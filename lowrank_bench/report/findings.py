@@ -178,33 +178,37 @@ def over_forgetting(section: Section) -> str:
     assert source is not None
     rows = section.shown.drop_nulls(["mean", "source_mean"])
     most = rows.row(0, named=True)
-    least = rows.sort(source.sign * pl.col("source_mean"), descending=True).row(0, named=True)
-    learned = f"{most['label']} learns most ({target.text(most['mean'])}) and "
+    least = rows.sort(-source.sign * pl.col("source_mean"), "place").row(0, named=True)
+    of = "" if target.is_fraction else f"{target.title.lower()} "
+    learned = f"{most['label']} learns most ({of}{target.text(most['mean'])})"
     if least["source_mean"] == most["source_mean"]:
-        return f"{learned}{_forgot(most, source, 'none less')} ({seeds(most)})"
+        return (
+            f"{learned} and is best on the source too: it {_forgot(most, source)} ({seeds(most)})"
+        )
     return (
-        f"{learned}{_forgot(most, source)}; {least['label']} {_forgot(least, source)} "
+        f"{learned} and {_forgot(most, source)}; {least['label']} {_forgot(least, source)} "
         f"at {target.text(least['mean'])} ({seeds(most, least)})"
     )
 
 
-def _forgot(row: Row, source: Metric, more: str = "") -> str:
-    """'forgets 2.1 points of the source's 97.8 %', as far as it was measured before."""
+def _forgot(row: Row, source: Metric) -> str:
+    """'forgets 2.1 points on the source'; what is left, where it was not measured before."""
     lost, after = row["forgetting_mean"], source.text(row["source_mean"])
-    more = f", {more}" if more else ""
     if lost is None:
-        return f"keeps {after} on the source{more}"
+        return f"keeps {after} on the source"
     said = source.difference(abs(lost))
     if not float(said):
-        return f"forgets nothing of the source{more}"
-    does = "forgets" if lost > 0 else "gains"
-    return f"{does} {said} {source.difference_unit} on the source{more}"
+        return "forgets nothing of the source"
+    if lost < 0:
+        return f"improves on the source by {said} {source.difference_unit}"
+    return f"forgets {said} {source.difference_unit} on the source"
 
 
 def over_directions(section: Section) -> str:
     """Whose change is spread over most components, and whose over fewest."""
-    rows = section.shown.drop_nulls("change_components_90").sort("change_components_90", "place")
-    few, many = rows.row(0, named=True), rows.row(-1, named=True)
+    rows, column = section.shown.drop_nulls("change_components_90"), "change_components_90"
+    few = rows.sort(column, "place").row(0, named=True)
+    many = rows.sort(-pl.col(column), "place").row(0, named=True)
     said = (
         f"{many['label']} needs {_components(many)} components for 90 % of the squared spectrum "
         "of ΔW"

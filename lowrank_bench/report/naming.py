@@ -34,20 +34,43 @@ PLACES = (
 
 
 def placed(
-    spots: Iterable[Spot], marks: Iterable[tuple[float, float]], width: float, height: float
+    spots: Iterable[Spot],
+    marks: Iterable[tuple[float, float]],
+    width: float,
+    height: float,
+    *,
+    taken: Iterable[Box] = (),
+    thin: Iterable[Box] = (),
 ) -> list[Place]:
-    """The first free place of each spot, earlier ones first; none for a spot without one."""
-    taken: list[Box] = [(x - MARK, y - MARK, x + MARK, y + MARK) for x, y in marks]
+    """The first free place of each spot, earlier ones first; none for a spot without one.
+
+    No name lies over a mark, over another or over what is `taken`; over `thin` lines only where
+    there is no better place.
+    """
+    solid: list[Box] = [(x - MARK, y - MARK, x + MARK, y + MARK) for x, y in marks]
+    solid += taken
+    lines = [*thin]
     found = []
     for spot in spots:
-        for align, dx, dy in PLACES:
-            box = _box(spot, align, dx, dy)
-            inside = box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= height
-            if inside and not any(_overlap(box, other) for other in taken):
-                taken.append(box)
-                found.append(Place(spot.text, align, dx, dy))
-                break
+        boxes = {
+            Place(spot.text, *place): box
+            for place in PLACES
+            if _inside(box := _box(spot, *place), width, height) and _is_free(box, solid)
+        }
+        chosen = next((p for p, box in boxes.items() if _is_free(box, lines)), None)
+        chosen = chosen or next(iter(boxes), None)
+        if chosen is not None:
+            solid.append(boxes[chosen])
+            found.append(chosen)
     return found
+
+
+def _inside(box: Box, width: float, height: float) -> bool:
+    return box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= height
+
+
+def _is_free(box: Box, others: Iterable[Box]) -> bool:
+    return not any(_overlap(box, other) for other in others)
 
 
 def _box(spot: Spot, align: str, dx: int, dy: int) -> Box:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from lowrank_bench import __version__
 from lowrank_bench.record import SCHEMA, RunRecord
 from lowrank_bench.report import findings, theme
+from lowrank_bench.report.adaptation import changed
 from lowrank_bench.report.figure import Figure
 from lowrank_bench.report.images import javascript
 from lowrank_bench.report.load import PRECEDENCE, Loaded
@@ -53,6 +54,8 @@ def render(
         findings=findings,
         grouped=grouped_receipts,
         all_receipts=all_receipts,
+        changed=changed,
+        has_layers=len(loaded.layers) > 0,
         listed=listed_runs,
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         rules=selection_rules,

@@ -9,7 +9,7 @@ from lowrank_bench.report import encoding, findings
 from lowrank_bench.report.adaptation import frontier
 from lowrank_bench.report.figure import PANEL_WIDTH, Datasets, Figure, Values, layered
 from lowrank_bench.report.metric import Metric
-from lowrank_bench.report.naming import Spot, placed
+from lowrank_bench.report.naming import Box, Spot, placed
 from lowrank_bench.report.palette import Palette
 from lowrank_bench.report.section import Section
 
@@ -36,7 +36,7 @@ def plane(section: Section, palette: Palette) -> Figure | None:
         *([] if before is None else _before(before, source, axes, data)),
         _frontier(frontier(shown, target, source), axes, data),
         *_marks(shown, axes, data, palette),
-        *_names(shown, axes, data, palette),
+        *_names(shown, axes, data, palette, before),
     ]
     return Figure(
         name="forgetting",
@@ -61,7 +61,7 @@ class _Axes:
 
     def y(self, field: str) -> alt.Y:
         scale = alt.Scale(domain=list(self.ys), nice=False, zero=False)
-        title = f"{self.source.axis.removesuffix(')')}, after adaptation)"
+        title = self.source.axis.replace(" (", " after adaptation (", 1)
         return alt.Y(f"{field}:Q", title=title, scale=scale)
 
     def pixel(self, x: float, y: float) -> tuple[float, float]:
@@ -157,16 +157,22 @@ def _size(rank: int | None, ranks: list[int]) -> int:
     return 30 + 90 * ranks.index(rank) // (len(ranks) - 1)
 
 
-def _names(shown: pl.DataFrame, axes: _Axes, data: Datasets, palette: Palette) -> list[alt.Chart]:
+def _names(
+    shown: pl.DataFrame, axes: _Axes, data: Datasets, palette: Palette, before: float | None
+) -> list[alt.Chart]:
     """A method's name beside its highest rank, as long as there is room for it."""
-    taken = [axes.pixel(value["x"], value["y"]) for value in _values(shown, axes)]
+    drawn_values = _values(shown, axes)
     on_frontier = set(frontier(shown, axes.target, axes.source)["method_label"])
-    ends: dict[str, dict[str, Any]] = {
-        value["method"]: value
-        for value in _values(shown, axes)  # by rank: the last one stays
-    }
+    ends = {value["method"]: value for value in drawn_values}  # by rank: the last one stays
     order = sorted(ends.values(), key=lambda end: end["method"] not in on_frontier)
-    spots = [Spot(end["method"], *axes.pixel(end["x"], end["y"])) for end in order]
+    places = placed(
+        [Spot(end["method"], *axes.pixel(end["x"], end["y"])) for end in order],
+        [axes.pixel(value["x"], value["y"]) for value in drawn_values],
+        WIDTH,
+        HEIGHT,
+        taken=[] if before is None else _beside_the_base(axes.pixel(0, before)[1]),
+        thin=[box for value in drawn_values for box in _bars(value, axes)],
+    )
     values: Values = [
         {
             "method": place.text,
@@ -176,7 +182,7 @@ def _names(shown: pl.DataFrame, axes: _Axes, data: Datasets, palette: Palette) -
             "dx": place.dx,
             "dy": place.dy,
         }
-        for place in placed(spots, taken, WIDTH, HEIGHT)
+        for place in places
     ]
     drawn = []
     for align, dx, dy in sorted({(v["align"], v["dx"], v["dy"]) for v in values}):
@@ -192,6 +198,18 @@ def _names(shown: pl.DataFrame, axes: _Axes, data: Datasets, palette: Palette) -
             )
         )
     return drawn
+
+
+def _beside_the_base(y: float) -> list[Box]:
+    """The line across and its text."""
+    return [(0, y - 2, WIDTH, y + 2), (0, y - 18, 160, y)]
+
+
+def _bars(value: dict[str, Any], axes: _Axes) -> list[Box]:
+    x, y = axes.pixel(value["x"], value["y"])
+    left, bottom = axes.pixel(value["x_low"], value["y_low"])
+    right, top = axes.pixel(value["x_high"], value["y_high"])
+    return [(left, y - 1, right, y + 1), (x - 1, top, x + 1, bottom)]
 
 
 def _caption(section: Section, shown: pl.DataFrame, target: Metric, source: Metric) -> str:

@@ -46,6 +46,10 @@ class Section:
         return self.receipts.filter(pl.col("ok").not_())
 
     @property
+    def is_of_language(self) -> bool:
+        return self.table["perplexity"].is_not_null().any()
+
+    @property
     def num_epochs(self) -> int | None:
         last = self.curves["epoch"].max()
         return int(last) if isinstance(last, int) else None

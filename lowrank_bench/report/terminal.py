@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lowrank_bench.report import findings
+from lowrank_bench.report.metric import Metric
 from lowrank_bench.report.section import Section
 
 
@@ -28,15 +29,20 @@ def show(found: list[Section], console: Console) -> None:
 
 def _table(section: Section) -> Table:
     """As many columns as say something, so that it fits in 80 characters."""
-    metric, rows = section.metric, section.table.to_dicts()
+    metric, source, rows = section.metric, section.source_metric, section.table.to_dicts()
     name = f"{metric.title.lower()} ± SD" if metric else "result"
     several_lrs = len({row["lr"] for row in rows}) > 1
     has_diverged = any(row["diverged"] for row in rows)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("#", justify="right")
     table.add_column("configuration", overflow="fold")
-    for column in [*(["lr"] if several_lrs else []), "n", name, "loss", "trainable", "train s"]:
+    # beside the result: of language its perplexity, of adaptation what is left of the source
+    beside = ["ppl"] if section.is_of_language else [] if source else ["loss"]
+    beside += ["source", "forgot"] if source else []
+    for column in [*(["lr"] if several_lrs else []), "n", name, *beside, "trainable"]:
         table.add_column(column, justify="right", no_wrap=column != name)
+    if source is None:
+        table.add_column("train s", justify="right", no_wrap=True)
     if has_diverged:
         table.add_column("diverged", justify="right", style="yellow")
     for row in rows:
@@ -46,14 +52,23 @@ def _table(section: Section) -> Table:
             *([_number(row["lr"], "g")] if several_lrs else []),
             str(row["n"]),
             metric.text_with_spread(row["mean"], row["sd"]) if metric else "–",
-            _number(row["loss_mean"], ".4f"),
+            *(cell for column, cell in _beside(row, source).items() if column in beside),
             findings.count(row["trainable"]),
-            _number(row["train_seconds"], ".1f"),
+            *([_number(row["train_seconds"], ".1f")] if source is None else []),
             *([str(row["diverged"] or "")] if has_diverged else []),
         ]
         style = "red" if row["num_with_failed_receipts"] else ""
         table.add_row(*(_safe(cell) for cell in cells), style=style)
     return table
+
+
+def _beside(row: dict[str, Any], source: Metric | None) -> dict[str, str]:
+    return {
+        "ppl": _number(row["perplexity"], ".2f"),
+        "loss": _number(row["loss_mean"], ".4f"),
+        "source": source.text(row["source_mean"]) if source else "–",
+        "forgot": source.difference(row["forgetting_mean"]) if source else "–",
+    }
 
 
 def _without_lr(row: dict[str, Any]) -> str:

@@ -108,15 +108,15 @@ def test_the_checksum_of_a_folder_is_of_its_files_and_the_hub_has_none(folder):
 
 def test_the_key_tells_apart_what_may_hold_other_documents(folder):
     readers = [
-        HubText(path, **options)
+        reader
         for path in ("owner/name", "owner/other", str(folder))
-        for options in (
-            {},
-            {"subset": "x"},
-            {"split": "test"},
-            {"revision": "x"},
-            {"column": "x"},
-            {"max_documents": 5},
+        for reader in (
+            HubText(path),
+            HubText(path, subset="x"),
+            HubText(path, split="test"),
+            HubText(path, revision="x"),
+            HubText(path, column="x"),
+            HubText(path, max_documents=5),
         )
     ]
     assert len({reader.key for reader in readers}) == len(readers)

@@ -95,7 +95,7 @@ def test_how_a_file_is_read_is_part_of_the_key(folder):
 
 
 def test_nothing_is_left_in_the_cache_of_datasets(folder, tmp_path, monkeypatch):
-    import datasets
+    import datasets.config
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

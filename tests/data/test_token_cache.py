@@ -190,7 +190,7 @@ def test_what_a_killed_process_has_left_is_cleared(make, tmp_path):
 
 def test_text_that_holds_nothing_is_one_line_and_leaves_nothing(make, tmp_path):
     for texts in ([], ["", ""]):
-        with pytest.raises(ConfigError, match="^the words: holds no text$"):
+        with pytest.raises(ConfigError, match=r"^the words: holds no text$"):
             make(texts)
     assert [each.name for each in (tmp_path / "cache").iterdir()] == [".locks"]
 

@@ -118,6 +118,23 @@ def test_a_folder_that_holds_no_tokenizer_is_one_line(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
+def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch, tmp_path):
+    import transformers
+
+    def unreachable(name, **options):
+        assert options == {"trust_remote_code": False, "local_files_only": False}
+        raise OSError(f"We couldn't reach the hub for {name}.\nCheck your connection.")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", unreachable)
+    with pytest.raises(ConfigError) as caught:
+        _ = tokenizer_of("owner/name").identity
+    assert str(caught.value) == (
+        "data.tokenizer=owner/name: there is no such folder, and from the hub it cannot be loaded "
+        "(We couldn't reach the hub for owner/name.)"
+    )
+
+
 def test_a_file_that_is_no_gguf_is_one_line(tmp_path):
     (tmp_path / "words.gguf").write_bytes(b"nothing of the kind")
     with pytest.raises(ConfigError, match=r"words\.gguf: cannot be loaded \(") as caught:

@@ -1,4 +1,4 @@
-"""A kernel (o, i, h, w) is projected as the matrix (o, i h w), and nothing else about it differs."""
+"""A kernel (o, i, h, w) is projected as the matrix (o, i h w), and moves as that would."""
 
 from typing import Any
 

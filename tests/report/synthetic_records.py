@@ -1,6 +1,7 @@
 """Synthetic records: small, and as a run would write them."""
 
 import json
+import math
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -9,6 +10,33 @@ from typing import Any
 from lowrank_bench.record import RunRecord, Status
 
 Write = Callable[..., Path]
+
+
+def changed(components: float, *, target: float = 0.9, source: float = 0.8) -> dict[str, Any]:
+    """What a run records of a change that takes `components` for 90 % of its spectrum."""
+    measures = {
+        "norm": 2.0,
+        "relative_norm": 0.1,
+        "rank": 2 * components,
+        "stable_rank": components / 2 + 0.5,
+        "effective_rank": 1.5 * components,
+        "components_90": components,
+    }
+    layer = measures | {"start_norm": 20.0, "full_rank": 64}
+    return {
+        "summary": measures,
+        "features": {"target": target, "source": source},
+        "weights": {"hidden.0": layer, "head": layer},
+        "seconds": 0.25,
+    }
+
+
+def of_language(loss: float, bytes_per_token: float = 4.0) -> dict[str, float]:
+    """Perplexity and bits a byte of a loss in nats a token."""
+    return {
+        "perplexity": math.exp(loss),
+        "bits_per_byte": loss / math.log(2) / bytes_per_token,
+    }
 
 
 def metrics(accuracy: float | None, epoch: int, *, test: bool = True) -> dict[str, dict[str, Any]]:
@@ -45,7 +73,11 @@ def write(
     seconds: float = 12.5,
     env: dict[str, Any] | None = None,
     receipts: dict[str, dict[str, Any]] | None = None,
+    source: tuple[float | None, float] | None = None,
+    language: float | None = None,
+    change: dict[str, Any] | None = None,
 ) -> Path:
+    """`source` is an accuracy before and after; `language` a loss, which all parts then have."""
     method_hash = method_hash or f"{method}-{rank}-{lr}-{overrides}"
     fingerprint = f"{control_hash}-{method_hash}-{seed}"
     config = control or {"data": {"name": "fashion_mnist"}, "budget": {"epochs": 2}}
@@ -73,7 +105,17 @@ def write(
         metrics=metrics(accuracy, max(len(curve) - 1, 0), test=test),
         env=env or {"versions": {"torch": "2.15.0"}},
         receipts=receipts or {},
+        change=change or {},
     )
+    parts = ("test", "val", *(("source",) if source else ())) if test else ("val",)
+    for moment, at in (("before", 0), ("selected", 1), ("final", 1)):
+        section = record.metrics[moment]
+        if source is not None:
+            section |= {"source_accuracy": source[at], "source_loss": 1.0}
+        if language is not None and (at or source):
+            loss = language if at else language + 1
+            told = {"loss": loss, "accuracy": 0.3, **of_language(loss)}
+            section |= {f"{part}_{name}": value for part in parts for name, value in told.items()}
     record.cost["train_seconds"] = seconds
     record.write(folder)
     lines = [{"update": 5, "loss": 2.0}]
@@ -81,6 +123,7 @@ def write(
         lines.append(
             {"epoch": epoch, "update": 10 * epoch, "val_accuracy": value, "lr": lr}
             | ({"test_accuracy": value} if test else {})
+            | ({"val_loss": language - epoch + len(curve) - 1} if language else {})
         )
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
