@@ -32,6 +32,7 @@ format: $(READY) ## Format the code
 benchmarks: $(READY) ## Time the bench against plain PyTorch, and its methods against public ones
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/methods.py
+	$(BIN)/python benchmarks/switching.py
 
 clean: ## Remove the virtual environment; runs stay
 	rm -rf $(VENV)

@@ -45,7 +45,7 @@ Step = Callable[[], Any]
 
 def plain(device: str) -> nn.Module:
     torch.manual_seed(0)
-    model = llama(**SHAPE, vocab_size=VOCABULARY, max_positions=POSITIONS)
+    model = llama(**SHAPE, vocab_size=VOCABULARY, max_positions=POSITIONS, tokens=None)
     return model.to(device).eval().requires_grad_(False)
 
 

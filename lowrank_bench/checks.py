@@ -49,8 +49,10 @@ def check(cfg: DictConfig) -> None:
     _whole(cfg, "", [key for key in KNOBS if key not in OPTIONAL])
     _known(cfg.run, "run.", RUN)
     _whole(cfg.run, "run.", RUN)
-    for key in ("devices", "threads", "log_every", "eval_batch_size", "accumulate"):
+    for key in ("devices", "threads", "log_every", "accumulate"):
         _positive_int(f"run.{key}", cfg.run[key])
+    if cfg.run.eval_batch_size != "auto":
+        _positive_int("run.eval_batch_size", cfg.run.eval_batch_size)
     _check_what_trains(cfg, cfg.run, "")
     _check_base(cfg.base, cfg.run)
     if (lr := OmegaConf.select(cfg, "method.optimizer.lr")) is not None:

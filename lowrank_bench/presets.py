@@ -15,7 +15,7 @@ def resolved(targets: Sequence[str] | str, presets: Mapping[str, Sequence[str]])
         return targets
     if targets not in presets:
         raise ConfigError(
-            f"method.targets={targets}: the model has no such preset{hint(targets, presets)}"
+            f"method.targets={targets!r}: the model has no such preset{hint(targets, presets)}"
             f"; globs are a list: method.targets='[{targets}]'"
         )
     return presets[targets]

@@ -14,6 +14,7 @@ from lowrank_bench.isolate import Tell
 from lowrank_bench.job import Job
 from lowrank_bench.loggers.closable import require
 from lowrank_bench.loggers.keys import resolve
+from lowrank_bench.models.compiling import check_compiler
 from lowrank_bench.prepare import prepare
 
 OPTIONAL_LOGGERS = ("tensorboard", "trackio")
@@ -26,11 +27,15 @@ def try_all(jobs: Sequence[Job], tell: Tell) -> int:
     runs must not.
     """
     torch.set_num_threads(1)
+    compilers: set[str] = set()  # devices that torch.compile was seen to work for
     for job in jobs:
         cfg = job.cfg
         try:
             with nullcontext() if job.dependent is None else of_the_base():
                 _try(cfg)
+            if cfg.run.compile and (device := _device(cfg)) not in compilers:
+                check_compiler(device)
+                compilers.add(device)
         except ConfigError as error:
             tell(str(error))
             return 0
@@ -51,6 +56,14 @@ def _try(cfg: DictConfig) -> None:
         data.train, batch_size=cfg.budget.batch_size, limit=cfg.budget.updates_per_epoch
     )
     method.schedule(method.optimizer(model), loader.num_batches * cfg.budget.epochs)
+
+
+def _device(cfg: DictConfig) -> str:
+    """Where the run would compute."""
+    wanted = cfg.run.accelerator
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return "cuda" if wanted == "gpu" else wanted
 
 
 def _check_devices(cfg: DictConfig) -> None:

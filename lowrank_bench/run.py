@@ -18,7 +18,8 @@ from lowrank_bench.callbacks.cost import Cost
 from lowrank_bench.callbacks.progress import Progress, UpdateBar
 from lowrank_bench.callbacks.receipts import Receipts
 from lowrank_bench.checks import block_size
-from lowrank_bench.data.loader import BlockLoader
+from lowrank_bench.data.loader import BlockLoader, eval_batch_size
+from lowrank_bench.data.part import Part
 from lowrank_bench.ending import EXIT_CODES, interrupt, status_of
 from lowrank_bench.head import Head
 from lowrank_bench.isolate import Tell
@@ -27,6 +28,7 @@ from lowrank_bench.loggers.closable import Closable
 from lowrank_bench.loggers.jsonl import JsonlLogger
 from lowrank_bench.loggers.keys import UNREACHABLE
 from lowrank_bench.loggers.rows import cut_back
+from lowrank_bench.objectives.objective import Objective
 from lowrank_bench.prepare import prepare
 from lowrank_bench.record import LAST, RunRecord
 from lowrank_bench.retention import SOURCE
@@ -103,14 +105,16 @@ def _train(
         limit=cfg.budget.updates_per_epoch,
         **share,
     )
+
+    def to_ask(part: Part, objective: Objective) -> BlockLoader:
+        size = eval_batch_size(cfg.run.eval_batch_size, part, objective)
+        return BlockLoader(part, batch_size=size, **share)
+
     watched = {"val": data.val} | ({"test": data.test} if cfg.budget.test_every_epoch else {})
+    eval_loaders = {name: to_ask(p, data.objective) for name, p in watched.items() if p is not None}
     if source is not None:  # its own test part, which selects nothing here
-        watched[SOURCE] = source.data.test or source.data.val or source.data.train
-    eval_loaders = {
-        name: BlockLoader(split, batch_size=cfg.run.eval_batch_size, **share)
-        for name, split in watched.items()
-        if split is not None
-    }
+        part = source.data.test or source.data.val or source.data.train
+        eval_loaders[SOURCE] = to_ask(part, source.objective)
     receipts, cost = Receipts(model), Cost(folder / LAST)
     if cfg.run.compile:
         model.compile()
@@ -167,8 +171,7 @@ def _train(
             for each in changes:
                 each.on_train_end(trainer, task)
         if data.test is not None:
-            test_loader = BlockLoader(data.test, batch_size=cfg.run.eval_batch_size, **share)
-            test_selected(task, trainer, test_loader, checkpoints)
+            test_selected(task, trainer, to_ask(data.test, data.objective), checkpoints)
     finally:
         record.receipts = receipts.receipts
         record.change = {key: value for each in changes for key, value in each.change.items()}

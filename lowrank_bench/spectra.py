@@ -34,7 +34,8 @@ def weight_change(weight: Tensor, start: Tensor) -> dict[str, Any]:
     - `stable_rank`: |dW|_F^2 / |dW|_2^2 = sum s^2 / s_1^2 (Rudelson & Vershynin 2007,
       arXiv math/0503442).
     - `effective_rank`: exp(-sum p ln p), p = s / sum s (Roy & Vetterli 2007, EUSIPCO).
-    - `components_90`: the smallest k with s_1^2 + .. + s_k^2 >= 0.9 sum s^2.
+    - `components_90`: the smallest k with s_1^2 + .. + s_k^2 >= 0.9 sum s^2 (Biderman 2024,
+      arXiv 2405.09673).
 
     The last four are None where the weight did not move.
 

@@ -8,7 +8,12 @@ import pytest
 
 from lowrank_bench.record import RunRecord, find, write_atomically
 
-METRICS = ["train_loss", "val_loss", "val_accuracy", "test_loss", "test_accuracy"]
+METRICS = [
+    "train_loss",
+    *("val_loss", "val_accuracy", "test_loss", "test_accuracy"),
+    *("source_loss", "source_accuracy", "val_perplexity", "val_bits_per_byte"),
+    *("test_perplexity", "test_bits_per_byte", "source_perplexity", "source_bits_per_byte"),
+]
 COSTS = [
     "train_seconds",
     "step_time_s",
@@ -32,11 +37,13 @@ SECTIONS = [
     "choices",
     "overrides",
     "env",
+    "base",
     "params",
     "cost",
     "cost_source",
     "receipts",
     "metrics",
+    "change",
 ]
 
 
@@ -71,7 +78,7 @@ def test_a_new_record_has_every_section_and_knows_nothing(tmp_path: Path) -> Non
     content = json.loads(record().write(tmp_path).read_text())
     assert list(content) == SECTIONS
     assert content["schema"] == 1
-    assert content["params"] == {"total": None, "trainable": None, "by_role": {}}
+    assert content["params"] == {"total": None, "trainable": None, "by_role": {}, "targets": []}
     assert list(content["cost"]) == list(content["cost_source"]) == COSTS
     assert content["cost"].pop("step_time_s") == {"median": None, "p95": None}
     assert set(content["cost"].values()) == set(content["cost_source"].values()) == {None}

@@ -1,6 +1,8 @@
 """Adapters that take turns on one base, in its weights, beside them, or all at once."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -43,11 +45,11 @@ def test_a_merged_model_is_plain_and_computes_the_same(recipe: str) -> None:
     expected = model(batch())
     merged = Merged(model)
     assert merged.model is model
-    assert {type(m) for m in model} == {nn.Linear, nn.ReLU}
+    assert {type(m) for m in model.children()} == {nn.Linear, nn.ReLU}
     torch.testing.assert_close(model(batch()), expected, rtol=1e-5, atol=1e-5)
     merged.unmerge()
     torch.testing.assert_close(model(batch()), expected, rtol=1e-5, atol=1e-5)
-    assert not any(type(m) is nn.Linear for m in model)
+    assert not any(type(m) is nn.Linear for m in model.children())
 
 
 @pytest.mark.parametrize("rank", [1, 2, 4])
@@ -82,10 +84,10 @@ def test_a_hundred_switches_cost_a_few_roundings() -> None:
 
 def test_the_base_is_no_copy() -> None:
     model = adapted()
-    places = {layer.base.weight.data_ptr() for layer in model if hasattr(layer, "base")}
+    places = {p.data_ptr() for n, p in model.named_parameters() if n.endswith("base.weight")}
     merged = Merged(model)
     merged.switch(adapter_state(adapted(seed=3)))
-    assert {layer.weight.data_ptr() for layer in model if type(layer) is nn.Linear} == places
+    assert {p.data_ptr() for n, p in model.named_parameters() if n.endswith("weight")} == places
 
 
 def test_an_adapter_travels_through_a_file(tmp_path) -> None:
@@ -193,3 +195,11 @@ def test_what_cannot_be_switched_says_why(recipe: str, why: str) -> None:
 def test_an_empty_bank_is_refused() -> None:
     with pytest.raises(ConfigError, match="at least one adapter"):
         bank_of(net(), [])
+
+
+def test_what_the_docs_show_runs() -> None:
+    docs = (Path(__file__).parents[1] / "docs" / "export.md").read_text(encoding="utf-8")
+    (shown,) = [b for b in re.findall(r"```python\n(.*?)```", docs, re.DOTALL) if "Merged(" in b]
+    found: dict[str, object] = {}
+    exec(shown, found)
+    assert found["model"] is found["first"]

@@ -20,7 +20,9 @@ def altered(
     turned counter-clockwise `quarter_turns` times; its pixels in one order for all, drawn by
     `permutation_seed`, channels kept together (permuted MNIST: Goodfellow 2013, arXiv 1312.6211).
 
-    Raises: ConfigError for classes or turns that there are not.
+    The turn comes before the disorder. An image that is not square has another shape after one
+    turn or three.
+    Raises: ConfigError for classes, turns or a seed that there are not.
     """
     if classes is not None:
         arrays = _only(arrays, classes)
@@ -29,7 +31,8 @@ def altered(
     if quarter_turns:
         arrays = _with_x(arrays, lambda x: np.rot90(x, quarter_turns, axes=(2, 3)))
     if permutation_seed is not None:
-        if not isinstance(permutation_seed, int) or permutation_seed < 0:
+        is_whole = isinstance(permutation_seed, int) and not isinstance(permutation_seed, bool)
+        if not is_whole or permutation_seed < 0:
             raise ConfigError(f"data.permutation_seed={permutation_seed}: must be 0 or more")
         pixels = arrays.train_x.shape[2] * arrays.train_x.shape[3]
         order = np.random.default_rng(permutation_seed).permutation(pixels)
@@ -40,12 +43,15 @@ def altered(
 
 
 def _only(arrays: Arrays, classes: Sequence[int]) -> Arrays:
+    labels = arrays.train_y if arrays.test_y is None else np.r_[arrays.train_y, arrays.test_y]
     there = set(np.unique(arrays.train_y).tolist())
-    if len(set(classes)) != len(classes) or len(classes) < 2 or not set(classes) <= there:
+    is_list = isinstance(classes, Sequence) and not isinstance(classes, str)
+    if not is_list or len({*classes}) != len(classes) or len(classes) < 2 or {*classes} - there:
         raise ConfigError(
-            f"data.classes={list(classes)}: must be two or more different ones of {sorted(there)}"
+            f"data.classes={list(classes) if is_list else classes}: must be a list of two or more "
+            f"different ones of {sorted(there)}"
         )
-    number = np.full(max(there) + 1, -1)
+    number = np.full(labels.max() + 1, -1)
     number[list(classes)] = np.arange(len(classes))
 
     def kept(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 
 from lowrank_bench.data.part import Part
+from lowrank_bench.objectives.objective import Objective
 from lowrank_bench.seeds import derive
+
+LARGEST, LOGITS = 2000, 2**24  # of a batch in an evaluation
 
 # x (n, ...), y (n, ...), size; then adapter ids (n,), if there are any
 Block = tuple[Any, ...]
@@ -75,3 +78,15 @@ class BlockLoader:
             return None
         generator = torch.Generator().manual_seed(derive(self.seed, "order", self.epoch))
         return torch.randperm(len(self.split), generator=generator)
+
+
+def eval_batch_size(said: int | str, part: Part, objective: Objective) -> int:
+    """Examples in a batch of an evaluation: what was said, or as many as are still cheap to keep.
+
+    "auto" is 2000, or fewer where their logits would be more than 2^24 (64 MiB in single
+    precision), as those of long sequences over a large vocabulary are.
+    """
+    if isinstance(said, int):
+        return said
+    _, y = part.fetch(slice(0, 1))
+    return max(1, min(LARGEST, LOGITS // objective.num_logits(y)))

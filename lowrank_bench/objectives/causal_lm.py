@@ -48,6 +48,9 @@ class CausalLM:
             "accuracy": correct / count,
         }
 
+    def num_logits(self, y: Tensor) -> int:
+        return y.numel() * self.vocab_size
+
     def check_outputs(self, size: int) -> None:
         if size < self.vocab_size:
             raise ConfigError(

@@ -31,6 +31,9 @@ class Classification:
         loss, correct, count = sums.tolist()
         return {"loss": loss / count, "accuracy": correct / count}
 
+    def num_logits(self, y: Tensor) -> int:
+        return y.numel() * self.num_classes
+
     def check_outputs(self, size: int) -> None:
         if size != self.num_classes:
             raise ConfigError(

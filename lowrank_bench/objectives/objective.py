@@ -31,6 +31,10 @@ class Objective(Protocol):
         """By name, without the part's prefix, from the sums over a whole part."""
         ...
 
+    def num_logits(self, y: Tensor) -> int:
+        """How many outputs of a model the targets y ask for."""
+        ...
+
     def check_outputs(self, size: int) -> None:
         """Raise ConfigError when a model whose last axis has `size` entries does not fit."""
         ...

@@ -29,5 +29,10 @@ def line(base: alt.Chart, shown: pl.DataFrame, palette: Palette, width: float = 
     if len(palette.methods) <= len(METHODS):
         return drawn
     names = methods(shown, palette)
-    dashes = alt.Scale(domain=names, range=[palette.dash(method) for method in names])
-    return drawn.encode(strokeDash=alt.StrokeDash("method:N", scale=dashes, legend=None))
+    # Under other names: legends of one domain are one, and would have marks with dashed edges.
+    dashes = alt.Scale(
+        domain=[f"{method} " for method in names], range=[palette.dash(method) for method in names]
+    )
+    return drawn.transform_calculate(dash="datum.method + ' '").encode(
+        strokeDash=alt.StrokeDash("dash:N", scale=dashes, legend=None)
+    )

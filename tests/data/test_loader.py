@@ -3,7 +3,8 @@ import torch
 from torch import Tensor
 
 from lowrank_bench.data.images import TensorSplit
-from lowrank_bench.data.loader import BlockLoader
+from lowrank_bench.data.loader import BlockLoader, eval_batch_size
+from lowrank_bench.objectives.classification import Classification
 
 COUNT = 103  # 13 batches of 8, the last of 7
 
@@ -133,3 +134,13 @@ def test_adapter_ids_come_with_their_own_images(images: TensorSplit, shuffle: bo
 
 def test_without_adapters_a_block_has_no_ids(images: TensorSplit) -> None:
     assert {len(block) for block in BlockLoader(images, batch_size=8)} == {3}
+
+
+@pytest.mark.parametrize(("logits", "expected"), [(10, 2000), (2**20, 16), (2**25, 1)])
+def test_an_evaluation_takes_as_many_examples_as_their_logits_leave_room_for(
+    logits: int, expected: int
+) -> None:
+    part = TensorSplit(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.arange(3), 255)
+    objective = Classification("wide", logits)
+    assert eval_batch_size("auto", part, objective) == expected
+    assert eval_batch_size(7, part, objective) == 7

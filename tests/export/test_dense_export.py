@@ -54,7 +54,7 @@ def test_the_base_and_the_difference_test_as_well_as_the_run_did(
     with torch.no_grad():
         for name, change in delta.items():
             assert change.any()
-            own[name] += change
+            own[name].add_(change)
     assert loss_of(run, model) == pytest.approx(recorded_loss(run), 1e-5)
 
 

@@ -180,7 +180,7 @@ def test_what_computes_something_else_when_read_back_is_not_kept(
 
     def wrong(*arguments: Any) -> Any:
         model, what = write(*arguments)
-        model.head.bias.data += 1e-2
+        model.get_parameter("head.bias").data += 1e-2
         return model, what
 
     monkeypatch.setattr(exporting, "write_merged", wrong)

@@ -147,7 +147,7 @@ def test_a_difference_has_the_names_of_transformers(
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name, change in delta.items():
-            parameters[name] += change
+            parameters[name].add_(change)
     assert same(model, run)
     assert ("model.embed_tokens.weight" in delta) is (method == "full")  # once, though shared
 

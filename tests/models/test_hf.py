@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from hf_updates import updates
-from tiny_hf import tiny_bert, tiny_gpt2, tiny_llama, write_gguf
+from tiny_hf import tiny_bert, tiny_llama, write_gguf
 
 from lowrank_bench.models.hf import causal_lm, classifier
 from lowrank_bench.prepare import build_model, prepare
@@ -258,17 +258,3 @@ def _hits(globs: list[str], hf: Any) -> list[str]:
 
     layers = [f"hf.{n}" for n, m in hf.named_modules() if isinstance(m, torch.nn.Linear)]
     return match(list(globs), layers, key="preset")
-
-
-def test_no_part_of_gpt2_is_a_linear_layer(over_bytes: Config, tmp_path: Path) -> None:
-    from lowrank_bench.errors import ConfigError
-
-    cfg = over_bytes("model=hf_causal_lm", "data.vocab_size=257")
-    model = tiny_gpt2(vocab_size=257)
-    cfg.model.path = saved(model, tmp_path / "gpt2")
-    with pytest.raises(ConfigError) as refused:
-        prepare(cfg)
-    assert str(refused.value) == (
-        "method.targets=[maybe:hf.*.[0-9]*.*]: hits no layer of the model; "
-        "Conv1D is none that a method can act on"
-    )

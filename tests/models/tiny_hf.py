@@ -21,7 +21,8 @@ def tiny_llama(tied: bool = False, **settings: Any) -> Any:
         "tie_word_embeddings": tied,
         "initializer_range": 0.2,
     }
-    return LlamaForCausalLM(LlamaConfig(**(sizes | settings))).eval()
+    given: Any = sizes | settings
+    return LlamaForCausalLM(LlamaConfig(**given)).eval()
 
 
 def tiny_bert(num_labels: int | None = None, **settings: Any) -> Any:
@@ -47,9 +48,9 @@ def tiny_gpt2(**settings: Any) -> Any:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
-    sizes: dict[str, Any] = {"vocab_size": 61, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
-    ends = {"bos_token_id": 0, "eos_token_id": 0}
-    return GPT2LMHeadModel(GPT2Config(**(sizes | ends | settings))).eval()
+    sizes = {"vocab_size": 61, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+    given: Any = sizes | {"bos_token_id": 0, "eos_token_id": 0} | settings
+    return GPT2LMHeadModel(GPT2Config(**given)).eval()
 
 
 def write_gguf(model: Any, file: Path) -> Path:

@@ -1,5 +1,6 @@
 """The figures of adaptation: what is in them, and when there are none."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,15 @@ def test_layers_of_an_earlier_report_do_not_stay(write_run: Write, tmp_path: Pat
     assert not (out / "layers.csv").exists()
     assert "layers.csv" not in page.read_text()
     assert "What adaptation did" not in page.read_text()
+
+
+def test_more_methods_than_colours_keep_a_legend_of_whole_marks(
+    write_run: Write, tmp_path: Path
+) -> None:
+    for i in range(8):
+        write_run(method=f"m{i}", rank=2, accuracy=0.8 + i / 100, source=(0.9, 0.8 - i / 100))
+    for name in ("forgetting", "rank"):
+        image = svg(drawn(tmp_path)[name])
+        marks = re.findall(r'role-legend-symbol"[^>]*>(<path[^>]*>)', image)
+        assert len(marks) == 8
+        assert not any("stroke-dasharray" in mark for mark in marks)
