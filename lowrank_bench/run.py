@@ -214,5 +214,9 @@ def _quiet() -> None:
     """Keep Lightning's remarks on devices and workers off the terminal."""
     adverts.silence()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for remark in (".*does not have many workers.*", ".*`isinstance\\(treespec, LeafSpec.*"):
+    for remark in (
+        ".*does not have many workers.*",
+        ".*`isinstance\\(treespec, LeafSpec.*",
+        ".*recommended to use `self.log.*sync_dist=True.*",  # what is logged is the devices' sum
+    ):
         warnings.filterwarnings("ignore", remark)

@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -222,10 +223,18 @@ def _stands(job: Job, record: RunRecord | None) -> bool:
 
 
 def _distinct(jobs: Sequence[Job]) -> list[Job]:
-    """One job for each control and method, since a seed mends nothing; bases first."""
+    """One job for each control and method, since neither a seed nor a rate mends anything; bases
+    first.
+    """
     bases = [job.base for job in jobs if job.base is not None]
-    kinds = {(j.identity.control_hash, j.identity.method_hash): j for j in [*bases, *jobs]}
+    kinds = {(j.identity.control_hash, _but_for_the_rate(j.cfg)): j for j in [*bases, *jobs]}
     return [*kinds.values()]
+
+
+def _but_for_the_rate(cfg: DictConfig) -> str:
+    """The method's node as text, without the number that its optimizer multiplies by."""
+    method: Any = OmegaConf.to_container(cfg.method, resolve=True)
+    return json.dumps({**method, "optimizer": method["optimizer"] | {"lr": None}}, default=str)
 
 
 def _run(

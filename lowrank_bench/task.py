@@ -114,7 +114,8 @@ class Task(L.LightningModule):
         torch.manual_seed(derive(self.seed, "epoch", self.current_epoch, self.global_rank))
         self._mark = perf_counter()
 
-    def training_step(self, block: Block, batch_idx: int) -> None:
+    def training_step(self, block: Block, batch_idx: int) -> Tensor:
+        """Train on the batches of a block; return the mean of their losses, for whoever asks."""
         optimizer: Any = self.optimizers()  # one each, whatever Lightning's types allow
         schedule: Any = self.lr_schedulers()
         hooks, bare = self.method.hooks, optimizer.optimizer
@@ -142,12 +143,14 @@ class Task(L.LightningModule):
                 self.step_seconds.append(now - started)
                 started = now
         self._route(None)
-        self._account(self._mean_over_devices(torch.stack(losses)), rates)
+        means = self._mean_over_devices(torch.stack(losses))
+        self._account(means, rates)
         if not timed_alone:  # the check of the losses has waited for the device
             self.step_seconds.append((perf_counter() - block_started) / len(losses))
         now = perf_counter()
         self.train_seconds += now - self._mark  # with the fetching of the block
         self._mark = now
+        return means.mean()
 
     def _backward(self, x: Tensor, y: Tensor, ids: Tensor | None, targets: int | None) -> Tensor:
         """Leave a batch's gradients; return its loss.
@@ -184,9 +187,7 @@ class Task(L.LightningModule):
         micro-batch, of which devices may have different numbers.
         """
         wrapped = self.trainer.strategy.model
-        return (
-            wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
-        )
+        return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
 
     def _account(self, losses: Tensor, rates: Sequence[float]) -> None:
         """Check and keep the losses of a block; hand a point of the curve to the loggers."""

@@ -74,7 +74,7 @@ def _base(run: Rebuilt, folder: Path, out: Path) -> str:
         return str(known)
     (folder / BASE).mkdir()
     save_plain(model, run.cfg, folder / BASE, fingerprint=run.record.base.get("fingerprint"))
-    return str(out.absolute() / BASE)
+    return str(out.resolve() / BASE)
 
 
 def _drift(expected: Tensor, found: Tensor) -> float:

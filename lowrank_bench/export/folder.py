@@ -37,7 +37,9 @@ def whole(out: Path) -> Iterator[Path]:
         raise ConfigError(f"OUT={out}: cannot be written ({error.strerror})") from None
     try:
         yield neighbour
-        os.chmod(neighbour, 0o755)  # mkdtemp's 0700 would hide it from one's colleagues
+        # mkdtemp's 0700 and safetensors' 0600 would hide it from one's colleagues.
+        for path in (neighbour, *neighbour.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
         check_free(out)
         neighbour.rename(out)
     except BaseException:

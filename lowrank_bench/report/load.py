@@ -133,7 +133,7 @@ def _row(record: RunRecord, path: Path) -> dict[str, Any]:
         "overrides": " ".join(record.overrides),
         "selected_rule": selected.get("rule"),
         "selected_epoch": selected.get("epoch"),
-        "device": _device(record.env),
+        "device": _device(record),
         "params_total": record.params.get("total"),
         "params_trainable": record.params.get("trainable"),
         "params_by_role": json.dumps(record.params.get("by_role") or {}),
@@ -165,9 +165,15 @@ def _layers(record: RunRecord, run: int) -> list[dict[str, Any]]:
     ]
 
 
-def _device(env: dict[str, Any]) -> str:
+# How a run was worked off, where it is not the usual way: it changes seconds and bytes alone
+WORKED_OFF = {"accumulate": 1, "checkpoint_activations": False, "compile": False}
+
+
+def _device(record: RunRecord) -> str:
     """What seconds depend on; runs that differ here have no common training time."""
+    env, run = record.env, record.config.get("run") or {}
     said = {key: env[key] for key in sorted(env) if "device" in key or "threads" in key}
+    said |= {key: run[key] for key, usual in WORKED_OFF.items() if run.get(key, usual) != usual}
     return json.dumps(said, default=str)
 
 

@@ -54,6 +54,8 @@ def test_the_command_says_what_it_wrote(run: Path, tmp_path: Path, capsys) -> No
     assert told.out.startswith("LoRA of rank 2 on 2 layers, whole: head; base: ")
     assert f"bytes in {tmp_path}/deeper/out" in told.out
     assert [p.name for p in (tmp_path / "deeper").iterdir()] == ["out"]
+    modes = {p.stat().st_mode & 0o777 for p in (tmp_path / "deeper" / "out").rglob("*")}
+    assert modes == {0o755, 0o644}  # for one's colleagues too
     assert {p: p.read_bytes() for p in run.parent.rglob("*") if p.is_file()} == before
 
 

@@ -11,7 +11,12 @@ from omegaconf import OmegaConf
 from peft import AutoPeftModelForCausalLM, PeftModel
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from lowrank_bench.export.export import export
 from lowrank_bench.export.rebuilt import rebuilt
@@ -172,3 +177,28 @@ def test_a_base_trained_here_goes_along(trained: Trained, tmp_path: Path, tiny: 
     with torch.no_grad():
         expected = rebuilt(run).model(ids())
         assert (model(input_ids=ids()).logits - expected).abs().max() < 1e-5
+
+
+def test_a_fresh_head_of_a_classifier_goes_along(
+    trained: Trained, tmp_path: Path, tiny: Path
+) -> None:
+    rows = [json.dumps({"text": w * 3, "label": w}) for w in ("yes", "no") for _ in range(60)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    run = trained(
+        *("model=hf_classifier", f"model.path={tiny}", "model.head=hf.score", "base=from_model"),
+        *("data=text_classification", f"data.path={tmp_path}/rows.jsonl", "data.num_classes=2"),
+        *("data.length=16", f"data.cache={tmp_path}/ids", "base.head=fresh", "method=pissa"),
+        *("rank=2", "lr=0.02", "epochs=2", "logger=local"),
+    )
+    with torch.no_grad():
+        expected = rebuilt(run).model(ids())
+        for to in ("peft", "merged"):
+            out = export(run, to, tmp_path / to).out
+            where = base_of(run) if to == "peft" else out
+            kind: Any = AutoModelForSequenceClassification
+            model = kind.from_pretrained(where, num_labels=2, pad_token_id=expected.shape[-1])
+            if to == "peft":
+                model = PeftModel.from_pretrained(model, str(out))
+            found = model.eval()(input_ids=ids(), attention_mask=torch.ones_like(ids())).logits
+            assert (found - expected).abs().max() < 1e-5
+    assert export(run, "dense-delta", tmp_path / "delta").drift < 1e-5

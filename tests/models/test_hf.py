@@ -14,10 +14,11 @@ from lowrank_bench.prepare import build_model, prepare
 from lowrank_bench.weights import checksum
 
 Config = Callable[..., Any]
+Options = dict[str, Any]
 
 
 @pytest.fixture
-def options(tmp_path: Path) -> dict[str, Any]:
+def options(tmp_path: Path) -> Options:
     return {
         "gguf_file": None,
         "load_weights": True,
@@ -50,7 +51,7 @@ def contents(folder: Path) -> dict[str, tuple[str, int]]:
 @pytest.mark.parametrize("tied", [False, True])
 @torch.no_grad()
 def test_a_folder_gives_the_logits_of_its_model(
-    tmp_path: Path, options: dict[str, Any], x: torch.Tensor, tied: bool
+    tmp_path: Path, options: Options, x: torch.Tensor, tied: bool
 ) -> None:
     model = tiny_llama(tied)
     net = causal_lm(path=saved(model, tmp_path / "llama"), **options)
@@ -62,33 +63,35 @@ def test_a_folder_gives_the_logits_of_its_model(
 @pytest.mark.parametrize("tied", [False, True])
 @torch.no_grad()
 def test_a_gguf_file_gives_the_logits_of_its_model(
-    tmp_path: Path, options: dict[str, Any], x: torch.Tensor, tied: bool
+    tmp_path: Path, options: Options, x: torch.Tensor, tied: bool
 ) -> None:
     """Also with fewer heads for k than for q, whose rows GGUF has in another order."""
     model = tiny_llama(tied)
     file = write_gguf(model, tmp_path / "tiny.gguf")
     for path, gguf_file in ((str(file), None), (str(tmp_path), "tiny.gguf")):
-        net = causal_lm(path=path, **options | {"gguf_file": gguf_file})
+        net = causal_lm(path=path, **{**options, "gguf_file": gguf_file})
         assert torch.equal(net(x), model(x).logits)
         assert (net.hf.lm_head.weight is net.hf.model.embed_tokens.weight) is tied
 
 
-def test_a_gguf_file_is_dequantised_once(
-    tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_a_gguf_file_is_dequantised_once_and_without_a_word(
+    tmp_path: Path,
+    options: Options,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     file = write_gguf(tiny_llama(), tmp_path / "tiny.gguf")
     first = causal_lm(path=str(file), **options)
     made = contents(tmp_path / "cache")
     assert any(name.endswith(".safetensors") for name in made)
+    assert capfd.readouterr() == ("", "")
     monkeypatch.setitem(sys.modules, "gguf", None)  # cannot be imported any more
     again = causal_lm(path=str(file), **options)
     assert checksum(first.state_dict()) == checksum(again.state_dict())
     assert contents(tmp_path / "cache") == made
 
 
-def test_another_gguf_file_of_the_same_name_is_read_anew(
-    tmp_path: Path, options: dict[str, Any]
-) -> None:
+def test_another_gguf_file_of_the_same_name_is_read_anew(tmp_path: Path, options: Options) -> None:
     path = tmp_path / "tiny.gguf"
     first = causal_lm(path=str(write_gguf(tiny_llama(), path)), **options)
     second = causal_lm(path=str(write_gguf(tiny_llama(tied=True), path)), **options)
@@ -96,7 +99,7 @@ def test_another_gguf_file_of_the_same_name_is_read_anew(
 
 
 def test_a_dequantising_that_was_interrupted_leaves_nothing_behind(
-    tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from transformers import PreTrainedModel
 
@@ -114,29 +117,27 @@ def test_a_dequantising_that_was_interrupted_leaves_nothing_behind(
     causal_lm(path=str(file), **options)
 
 
-def test_without_weights_it_is_random(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_without_weights_it_is_random(tmp_path: Path, options: Options) -> None:
     model = tiny_llama()
     path = saved(model, tmp_path / "llama")
     (tmp_path / "llama" / "model.safetensors").unlink()
     torch.manual_seed(1)
-    net = causal_lm(path=path, **options | {"load_weights": False})
+    net = causal_lm(path=path, **{**options, "load_weights": False})
     assert net.hf.config.num_key_value_heads == 2
     assert float(net.hf.lm_head.weight.detach().std()) == pytest.approx(0.2, rel=0.1)
     assert not torch.equal(net.hf.lm_head.weight, model.lm_head.weight)
 
 
-def test_weights_may_be_of_another_type(
-    tmp_path: Path, options: dict[str, Any], x: torch.Tensor
-) -> None:
+def test_weights_may_be_of_another_type(tmp_path: Path, options: Options, x: torch.Tensor) -> None:
     path = saved(tiny_llama().to(torch.bfloat16), tmp_path / "llama")
     assert causal_lm(path=path, **options)(x).dtype == torch.float32
-    net = causal_lm(path=path, **options | {"dtype": "bfloat16"})
+    net = causal_lm(path=path, **{**options, "dtype": "bfloat16"})
     assert {p.dtype for p in net.parameters()} == {torch.bfloat16}
 
 
 @torch.no_grad()
 def test_a_decoder_answers_at_the_last_token_before_the_padding(
-    tmp_path: Path, options: dict[str, Any], x: torch.Tensor
+    tmp_path: Path, options: Options, x: torch.Tensor
 ) -> None:
     path = saved(tiny_llama(pad_token_id=60), tmp_path / "llama")
     net = classifier(
@@ -150,7 +151,7 @@ def test_a_decoder_answers_at_the_last_token_before_the_padding(
 
 @torch.no_grad()
 def test_an_encoder_does_not_see_the_padding(
-    tmp_path: Path, options: dict[str, Any], x: torch.Tensor
+    tmp_path: Path, options: Options, x: torch.Tensor
 ) -> None:
     model = tiny_bert(num_labels=3)
     path = saved(model, tmp_path / "bert")
@@ -163,7 +164,7 @@ def test_an_encoder_does_not_see_the_padding(
 
 
 def test_a_head_that_the_weights_lack_begins_at_random(
-    tmp_path: Path, options: dict[str, Any], x: torch.Tensor
+    tmp_path: Path, options: Options, x: torch.Tensor
 ) -> None:
     path = saved(tiny_bert(), tmp_path / "bert")
     net = classifier(path=path, num_classes=5, output="hf.classifier", head_rule="kept", **options)
@@ -171,7 +172,7 @@ def test_a_head_that_the_weights_lack_begins_at_random(
 
 
 def test_a_head_for_other_classes_is_begun_afresh_where_that_is_wanted(
-    tmp_path: Path, options: dict[str, Any], x: torch.Tensor
+    tmp_path: Path, options: Options, x: torch.Tensor
 ) -> None:
     path = saved(tiny_bert(num_labels=3), tmp_path / "bert")
     net = classifier(path=path, num_classes=5, output="hf.classifier", head_rule="fresh", **options)
@@ -212,10 +213,10 @@ def test_a_head_that_is_the_embeddings_trains_where_it_is_named(
 
 
 def test_a_tied_model_keeps_its_tie_through_a_state_dict(
-    tmp_path: Path, options: dict[str, Any], x: torch.Tensor
+    tmp_path: Path, options: Options, x: torch.Tensor
 ) -> None:
     net = causal_lm(path=saved(tiny_llama(tied=True), tmp_path / "llama"), **options)
-    other = causal_lm(path=str(tmp_path / "llama"), **options | {"load_weights": False})
+    other = causal_lm(path=str(tmp_path / "llama"), **{**options, "load_weights": False})
     other.load_state_dict(net.state_dict())
     assert other.hf.lm_head.weight is other.hf.model.embed_tokens.weight
     assert torch.equal(net(x), other(x))

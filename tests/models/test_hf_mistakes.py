@@ -192,7 +192,7 @@ def test_fewer_tokens_than_the_data_have(here: Path, refused: Callable[..., str]
 def test_a_classifier_whose_head_has_another_name(here: Path, refused: Callable[..., str]) -> None:
     tiny_llama().save_pretrained(here / "llama")
     tiny_bert(num_labels=3).save_pretrained(here / "bert")
-    given = {"build": classifier, "num_classes": 3, "head_rule": "kept"}
+    given: dict[str, Any] = {"build": classifier, "num_classes": 3, "head_rule": "kept"}
     for load_weights in (True, False):
         given["load_weights"] = load_weights
         assert refused("llama", output="hf.classifier", **given) == (
@@ -204,7 +204,7 @@ def test_a_classifier_whose_head_has_another_name(here: Path, refused: Callable[
 
 def test_a_classifier_of_another_number_of_classes(here: Path, refused: Callable[..., str]) -> None:
     tiny_bert(num_labels=3).save_pretrained(here / "bert")
-    given = {"build": classifier, "output": "hf.classifier", "head_rule": "kept"}
+    given: dict[str, Any] = {"build": classifier, "output": "hf.classifier", "head_rule": "kept"}
     assert refused("bert", num_classes=5, **given) == (
         "model.path=bert: its head is for another number of classes; say base.head=fresh"
     )

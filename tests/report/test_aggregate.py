@@ -102,6 +102,15 @@ def test_training_seconds_of_unlike_devices_are_not_averaged(
     assert section.table["train_seconds"][0] is None
 
 
+def test_training_seconds_of_runs_worked_off_otherwise_are_not_averaged(
+    write_run: Write, tmp_path: Path
+) -> None:
+    write_run(seed=0, control={"run": {"accumulate": 1, "compile": False}})
+    write_run(seed=1, control={"run": {"accumulate": 1, "compile": True}})
+    [section] = read(tmp_path)
+    assert section.table["train_seconds"][0] is None
+
+
 def test_a_resumed_epoch_counts_once_and_a_torn_line_is_skipped(
     write_run: Write, tmp_path: Path
 ) -> None:
