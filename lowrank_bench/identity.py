@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError
 
 from lowrank_bench.base import OWN, base_config
 from lowrank_bench.errors import ConfigError
@@ -49,6 +50,12 @@ def identify(cfg: DictConfig) -> Identity:
         control = {key: _resolved(cfg, key) for key in CONTROL if key != "base"}
         control["base"] = _base(cfg)
         method = _resolved(cfg, "method")
+    except InterpolationKeyError as error:
+        what = str(error).splitlines()[0]
+        raise ConfigError(
+            f"{error.full_key}: {what}; data={cfg.data.get('name')} and "
+            f"model={cfg.model.get('name')} may not go together"
+        ) from None
     except Exception as error:  # omegaconf raises a family of its own here
         raise ConfigError(" ".join(str(error).split())) from None
     control = _without_places(control)

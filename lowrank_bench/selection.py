@@ -22,7 +22,7 @@ def test_selected(
     """
     epoch = trainer.max_epochs
     if checkpoints.keep_best:
-        state = torch.load(checkpoints.selected, weights_only=True, map_location="cpu")
+        state = torch.load(checkpoints.selected, weights_only=True, map_location="cpu", mmap=True)
         task.load_state_dict(state["state_dict"])
         epoch = checkpoints.best_epoch
     task.eval_names, task.evaluated = ["test"], {}

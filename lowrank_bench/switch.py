@@ -110,9 +110,10 @@ class Merged:
             signed = [(1, on[name])] if name in on else []
             signed += [(-1, off[name])] if name in off else []
             matrix = self._matrix(name)
-            B = torch.cat([sign * scale * B for sign, (B, _, scale) in signed], dim=1)
-            A = torch.cat([A for _, (_, A, _) in signed])
-            matrix.addmm_(B.to(matrix), A.to(matrix))
+            # an adapter may lie elsewhere than the model, on the CPU as it was read
+            B = torch.cat([(sign * scale * B).to(matrix) for sign, (B, _, scale) in signed], dim=1)
+            A = torch.cat([A.to(matrix) for _, (_, A, _) in signed])
+            matrix.addmm_(B, A)
 
     def _matrix(self, name: str) -> Tensor:
         """The weight (o, i) itself, as a matrix."""

@@ -69,7 +69,8 @@ class Changes(UnhurriedCallback):
         started = perf_counter()
         model = pl_module.model
         weights = {
-            name: weight_change(weight, start)
+            # in the run's own type: to be rounded to that is no change that training made
+            name: weight_change(weight, start.to(weight))
             for name, weight in each_dense_weight(model)
             if (start := self._plain.get(f"{name}.weight")) is not None
         }

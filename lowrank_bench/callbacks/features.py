@@ -35,7 +35,8 @@ def features_of(model: nn.Module, part: Part, head: str | None) -> Tensor:
     with _undisturbed(model), _listening(model, head) as got:
         for index in picked.split(batch):
             x = _fitting(part.fetch(index)[0], at)
-            route(part.fetch_ids(index))
+            ids = part.fetch_ids(index)
+            route(None if ids is None else ids.to(at.device))
             # Not model(x): what is compiled would be compiled anew, and without the listener.
             output = model.forward(x)
             rows.append(_rows(got.pop() if head else output, x))

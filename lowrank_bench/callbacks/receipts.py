@@ -40,8 +40,10 @@ class Receipts(UnhurriedCallback):
         """Compare with the start; called once, after the first update."""
         started = perf_counter()
         moves = {
-            name: _share(weight - self._weights[name], self._weights[name])
+            name: _share(weight - start, start)
             for name, weight in each_dense_weight(model)
+            # to its device, and to the type that Lightning may have given the model since
+            for start in [self._weights[name].to(weight)]
         }
         self._weights = {}
         self.receipts["first_step"] = receipt(None, moves, "|W_1 - W_0| / |W_0|")

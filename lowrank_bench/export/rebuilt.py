@@ -119,13 +119,14 @@ def _record(run: Path) -> RunRecord:
 
 def _base(run: Path, record: RunRecord, cfg: DictConfig) -> Path | None:
     """The checkpoint of the base that was trained for the run; None where there was none."""
-    if base_config(cfg) is None:
+    if (base := base_config(cfg)) is None:
         return None
     fingerprint = record.base.get("fingerprint")
+    own = LAST if base.budget.selection == "last" else BEST
     place = run.resolve().parent / FOLDER
     for folder in sorted(place.glob(f"*-{fingerprint}")):
-        if (folder / LAST).is_file():
-            return folder / LAST
+        if (folder / own).is_file():
+            return folder / own
     raise ConfigError(
         f"RUN={run}: the base that it began with is not in {place} (fingerprint {fingerprint}); "
         "put it there again, or train it by any run that begins with it"

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lowrank_bench.errors import ConfigError
+from lowrank_bench.objectives.objective import wide
 
 IGNORED = -100  # a target that no loss term is for
 
@@ -26,14 +27,14 @@ class CausalLM:
         return (y != IGNORED).sum()
 
     def total(self, outputs: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(outputs.flatten(0, 1), y.flatten(), reduction="sum")
+        return F.cross_entropy(wide(outputs).flatten(0, 1), y.flatten(), reduction="sum")
 
     def mean(self, outputs: Tensor, y: Tensor) -> Tensor:
         return self.total(outputs, y) / self.count(y).clamp(min=1)
 
     def sums(self, outputs: Tensor, y: Tensor) -> Tensor:
         correct = (outputs.argmax(-1) == y).sum()
-        total = self.total(outputs.float(), y)
+        total = self.total(outputs, y)
         return torch.tensor(
             [float(total), float(correct), float(self.count(y))], dtype=torch.float64
         )

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lowrank_bench.errors import ConfigError
+from lowrank_bench.objectives.objective import wide
 
 
 class Classification:
@@ -17,14 +18,14 @@ class Classification:
         return torch.tensor(len(y), device=y.device)
 
     def total(self, outputs: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(outputs, y, reduction="sum")
+        return F.cross_entropy(wide(outputs), y, reduction="sum")
 
     def mean(self, outputs: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(outputs, y)
+        return F.cross_entropy(wide(outputs), y)
 
     def sums(self, outputs: Tensor, y: Tensor) -> Tensor:
         correct = (outputs.argmax(-1) == y).sum()
-        total = self.total(outputs.float(), y)
+        total = self.total(outputs, y)
         return torch.tensor([float(total), float(correct), len(y)], dtype=torch.float64)
 
     def metrics(self, sums: Tensor) -> dict[str, float]:

