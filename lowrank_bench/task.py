@@ -166,7 +166,7 @@ class Task(L.LightningModule):
             return loss.detach()
         # Gradients are averaged over devices and added up over micro-batches. A sum over some of
         # the N targets of the batch, times devices / N, makes that the gradient of the mean.
-        scale = self.trainer.world_size / (targets or self.objective.count(y).clamp(min=1))
+        scale = self.trainer.world_size / (targets or max(1, int(self.objective.count(y))))
         losses = []
         parts = min(self.accumulate, len(x)) or 1  # a device may have got no example
         all_ids = (None,) * parts if ids is None else ids.tensor_split(parts)
@@ -275,6 +275,8 @@ class Task(L.LightningModule):
     on_test_epoch_end = on_validation_epoch_end
 
     def _sum_over_devices(self, value: Tensor) -> Tensor:
+        if self.trainer.world_size == 1:  # it stays here: not every device has float64
+            return value
         return self.trainer.strategy.reduce(value.to(self.device), reduce_op="sum")
 
     def _mean_over_devices(self, value: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.export.plain import OURS, bare, bare_name, load_plain, save_plain, save_tensors
 from lowrank_bench.export.rebuilt import Rebuilt
+from lowrank_bench.layers.layer import Layer
 
 DELTA = "delta.safetensors"
 
@@ -47,9 +48,12 @@ def dense_state(run: Rebuilt, to: str) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def dense_weight(layer: Any) -> Tensor:
-    """The effective weight (o, i), summed in single precision at least."""
+    """The effective weight (o, i), rounded once: that of our layers is summed in double."""
     kind = next(layer.parameters()).dtype
-    wide = layer if kind.itemsize >= 4 else deepcopy(layer).float()
+    ours = isinstance(layer, Layer)
+    wide = deepcopy(layer).double() if ours else layer
+    if not ours and kind.itemsize < 4:
+        wide = deepcopy(layer).float()
     return wide.effective_weight().to(kind)
 
 

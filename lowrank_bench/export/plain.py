@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Mapping
+from importlib import import_module
+from inspect import isclass
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,8 @@ def save_plain(model: nn.Module, cfg: DictConfig, folder: Path, **about: Any) ->
     kept = {key: value for key, value in node.items() if key not in NOT_THE_NETWORKS}
     if "load_weights" in kept:
         kept["load_weights"] = False  # they are in the file beside it
+        if "weights" in kept:
+            kept["weights"] = None  # else refused, as a file that would stay unread
     (folder / CONFIG).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     save_tensors(model.state_dict(), folder / WEIGHTS, **about)
 
@@ -71,12 +75,28 @@ def load_plain(folder: Path | str) -> nn.Module:
         target = node["_target_"]
     except (OSError, ValueError, KeyError, TypeError):
         raise ConfigError(f"{folder}: holds no {CONFIG} of a plain network") from None
-    if not str(target).startswith(OURS):
+    if not _is_ours(node):
         raise ConfigError(
-            f"{folder}: its network {target} is none of this package; build it yourself, and load "
+            f"{folder}: its network {target} is no plain network of this package; build it yourself, and load "
             f"{WEIGHTS} into it"
         )
     state = load_file(folder / WEIGHTS)
     model = build(node, "model").to(next(t.dtype for t in state.values() if t.is_floating_point()))
     model.load_state_dict(state)
     return model.eval()
+
+
+def _is_ours(node: Mapping[str, Any]) -> bool:
+    """Whether `node` calls a network class that this package defines, and nothing else within.
+
+    The prefix alone would let through whatever our modules import (lowrank_bench.build.os.system).
+    """
+    module, _, name = str(node["_target_"]).rpartition(".")
+    settings = {key: value for key, value in node.items() if key != "_target_"}
+    if not module.startswith(OURS) or '"_target_"' in json.dumps(settings):
+        return False
+    try:
+        kind = getattr(import_module(module), name, None)
+    except ImportError:
+        return False
+    return isclass(kind) and issubclass(kind, nn.Module) and kind.__module__ == module

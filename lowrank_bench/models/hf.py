@@ -92,5 +92,8 @@ def classifier(
     )
     check_vocabulary(hf, vocab_size)
     if hf.config.pad_token_id is None:
-        hf.config.pad_token_id = 0
+        # A decoder passes over such tokens in a text too: best one that ends texts. Token 0 is a
+        # common word in some vocabularies, "!" in GPT-2's.
+        end, known = hf.config.eos_token_id, hf.get_input_embeddings().num_embeddings
+        hf.config.pad_token_id = end if isinstance(end, int) and 0 <= end < known else 0
     return ClassifierNet(hf)

@@ -111,7 +111,22 @@ def test_what_no_dense_weight_stands_for_is_one_line(
         (None, "holds no config.json"),
         ("{", "holds no config.json"),
         ("[]", "holds no config.json"),
-        ('{"_target_": "os.system", "command": "true"}', "os.system is none of this package"),
+        (
+            '{"_target_": "os.system", "command": "true"}',
+            "os.system is no plain network of this package",
+        ),
+        (
+            '{"_target_": "lowrank_bench.export.folder.os.system", "command": "true"}',
+            "os.system is no plain network of this package",
+        ),
+        (
+            '{"_target_": "lowrank_bench.models.hf.causal_lm", "trust_remote_code": true}',
+            "causal_lm is no plain network of this package",
+        ),
+        (
+            '{"_target_": "lowrank_bench.models.mlp.MLP", "hidden": {"_target_": "os.getcwd"}}',
+            "MLP is no plain network of this package",
+        ),
     ],
 )
 def test_only_our_own_networks_are_built_from_a_folder(
