@@ -118,7 +118,8 @@ def fit(composed: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., An
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )
-        trainer.fit(task, loader, [BlockLoader(part, batch_size=1000) for part in watched.values()])
+        asked = [BlockLoader(p, batch_size=1000) for p in watched.values() if p is not None]
+        trainer.fit(task, loader, asked)
         return task, read_rows(path)
 
     return train

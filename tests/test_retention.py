@@ -44,10 +44,10 @@ def test_the_sources_head_follows_type_and_mode() -> None:
     model[1] = nn.Sequential(nn.Linear(4, 2)).double().eval()
     with Source(None, "1", head).head_on(model):  # type: ignore[arg-type]
         assert not model[1].training
-        assert model[1][1].weight.dtype == torch.float64
+        assert model.get_submodule("1.1").weight.dtype == torch.float64
     model.train()
     with Source(None, "1", head).head_on(model):  # type: ignore[arg-type]
-        assert model[1][0].training
+        assert model.get_submodule("1.0").training
 
 
 def test_without_a_head_of_its_own_the_source_asks_the_models() -> None:

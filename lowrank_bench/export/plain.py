@@ -77,8 +77,8 @@ def load_plain(folder: Path | str) -> nn.Module:
         raise ConfigError(f"{folder}: holds no {CONFIG} of a plain network") from None
     if not _is_ours(node):
         raise ConfigError(
-            f"{folder}: its network {target} is no plain network of this package; build it yourself, and load "
-            f"{WEIGHTS} into it"
+            f"{folder}: its network {target} is no plain network of this package; build it "
+            f"yourself, and load {WEIGHTS} into it"
         )
     state = load_file(folder / WEIGHTS)
     model = build(node, "model").to(next(t.dtype for t in state.values() if t.is_floating_point()))
