@@ -7,6 +7,7 @@ from contextlib import nullcontext
 import torch
 from omegaconf import DictConfig
 
+from lowrank_bench import run  # noqa: F401  # with all that it imports, for every run to inherit
 from lowrank_bench.base import of_the_base
 from lowrank_bench.data.loader import BlockLoader
 from lowrank_bench.errors import ConfigError

@@ -110,3 +110,9 @@ def test_no_module_is_a_drawer() -> None:
     python = [*PACKAGE.rglob("*.py"), *PLUGINS.rglob("*.py")]
     stems = {path.stem for path in python} | {path.parent.name for path in python}
     assert not stems & drawers
+
+
+def test_the_parent_of_a_sweep_imports_what_its_runs_need_before_it_forks_them() -> None:
+    loaded = "import sys, lowrank_bench.rehearsal; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout
+    assert {"lowrank_bench.run", "lightning", "lowrank_bench.task"} <= set(modules.split())

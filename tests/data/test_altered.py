@@ -26,7 +26,7 @@ def test_some_classes_are_numbered_anew_in_their_order(arrays, num_test):
     assert np.array_equal(some.train_x, plain.train_x[np.isin(plain.train_y, [7, 2])])
     assert some.train_y.dtype == np.int64
     if num_test:
-        assert some.test_y is not None and plain.test_x is not None
+        assert some.test_y is not None and plain.test_x is not None and some.test_x is not None
         assert some.test_y.tolist() == [1, 0]  # images 2 and 7 of ten
         assert np.array_equal(some.test_x, plain.test_x[[2, 7]])
     else:
