@@ -1,4 +1,4 @@
-"""Any tuner of Hugging Face PEFT as an adapter; PEFT is imported here and nowhere else."""
+"""Any tuner of Hugging Face PEFT as an adapter; whoever needs PEFT calls `import_peft` first."""
 
 from contextlib import suppress
 

@@ -109,7 +109,7 @@ def test_a_preset_hits_all_kernels_of_its_kind(
 
 
 def test_all_linear_is_no_preset(composed: Compose) -> None:
-    with pytest.raises(ConfigError, match=r"targets=all-linear: the model has no such preset .*co"):
+    with pytest.raises(ConfigError, match=r"targets='all-linear': the model has no such preset"):
         prepare(composed(*DIGITS, "method=lora", "method.targets=all-linear"))
 
 
