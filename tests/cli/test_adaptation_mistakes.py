@@ -17,6 +17,7 @@ BEFORE_TORCH = {
     "pair=digits_halves data@base.source=minst": ("minst", "did you mean 'mnist'"),
     "pair=digits_halves base.head=new": ("base.head=new:", "fresh, kept, frozen"),
     "pair=digits_halves base.lr=0": ("base.lr=0:", "positive number"),
+    "pair=digits_halves seed=1000": ("seed=1000:", "base.seed"),
     "pair=digits_halves base.seed=-1": ("base.seed=-1:", "0 or more"),
     "pair=digits_halves base.epochs=0": ("base.epochs=0:", "positive whole number"),
     "pair=digits_halves base.epochs=[1,2]": ("base.epochs=[1, 2]:", "-m base.epochs=1,2"),
