@@ -65,7 +65,7 @@ def prepare(
     plain = {n: t.detach().clone() for n, t in model.state_dict().items()} if is_grown else {}
     if is_grown and meet_base is not None:
         meet_base(model, plain, data, source)
-    method = Method(seed=cfg.seed, **build(_with_targets(cfg), "method"))
+    method = Method(seed=cfg.seed, **build(with_targets(cfg), "method"))
     x, y = data.train.fetch(slice(0, START_BATCHES * cfg.budget.batch_size))
     model = method.apply(
         model,
@@ -153,7 +153,7 @@ def _base(cfg: DictConfig, model: nn.Module, weights: Mapping[str, Tensor] | Non
     return Source(source, head, grown.get_submodule(head).requires_grad_(False))
 
 
-def _with_targets(cfg: DictConfig) -> dict[str, Any]:
+def with_targets(cfg: DictConfig) -> dict[str, Any]:
     """The method's node, a preset's name replaced by the globs it stands for."""
     node: Any = OmegaConf.to_container(cfg.method, resolve=True)
     presets: Any = OmegaConf.to_container(cfg.model.get("presets") or OmegaConf.create({}))

@@ -42,12 +42,19 @@ def start(name: str, layer: nn.Module, init: Any, seed: int, **needs: Any) -> No
     base = getattr(layer, "base", None)
     with drawing(seed, layer), torch.no_grad():
         check_contract(name, layer)
+        if not has_values(layer):  # it is planned with, and nothing can be filled or compared
+            return
         before = _outputs(base) if base is not None else None
         init(layer, **needs)
         if isinstance(layer, Layer):
             layer.finish_start()
         if before is not None:
             _check_same_start(name, layer, before, declared.__name__)
+
+
+def has_values(module: nn.Module) -> bool:
+    """Whether its parameters hold numbers, and not only shapes (device `meta`)."""
+    return not any(parameter.is_meta for parameter in module.parameters())
 
 
 @contextmanager

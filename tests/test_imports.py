@@ -11,13 +11,13 @@ PLUGINS = PACKAGE.parent / "hydra_plugins"
 # A module imports from its own floor and those below.
 FLOORS = (
     "__init__ errors names record receipt seeds config_dir environment head presets spectra "
-    "similarity package_path",
-    "layers inits optim schedules penalties spans roles base identity build",
+    "similarity package_path precision linalg_flops",
+    "layers inits optim schedules penalties spans roles base identity build footprint",
     "peft_bridge method events start switch",
-    "task callbacks hooks data models loggers objectives retention",
+    "task evaluation callbacks hooks data models loggers objectives retention",
     "run prepare weights selection store checks ending isolate",
     "cli __main__ session job rehearsal tally mistakes report compose methods_cli catalogue door "
-    "testing export",
+    "testing export plan",
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 

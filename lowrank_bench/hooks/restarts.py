@@ -77,6 +77,11 @@ class Restarts:
             )
         self.seed, self.planned = seed, (num_updates - 1) // self.cycle
 
+    @property
+    def period(self) -> int:
+        """Updates between two restarts, once they are planned."""
+        return self.cycle
+
     def check(self, model: nn.Module) -> None:
         """Raises: ConfigError naming the first layer that cannot restart."""
         adapted = {name: m for name, m in model.named_modules() if isinstance(m, Layer)}

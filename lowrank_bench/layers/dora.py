@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, empty, nn
 
 from lowrank_bench.layers.lora import LoRALinear
+from lowrank_bench.precision import uncast
 
 NARROW = 8  # an input this many times wider than the rank is never spanned by the factors
 
@@ -75,7 +76,7 @@ class DoRALinear(LoRALinear):
         factors can span most of the input, or in half precision, the sum is formed after all.
         """
         weight, A, B, s = self.base.weight, self.A, self.B, self.scale
-        with torch.autocast(weight.device.type, enabled=False):
+        with uncast(weight.device):
             if weight.dtype.itemsize < 4 or weight.shape[1] < NARROW * self.rank:
                 norm = torch.linalg.vector_norm(torch.addmm(weight, B, A, alpha=s), dim=-1)
             else:

@@ -43,7 +43,8 @@ class AdamWHF(Optimizer):
                 raise ConfigError(f"method.optimizer.{key}={value}: must not be negative")
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise ConfigError(f"method.optimizer.betas={betas}: must be two numbers in [0, 1)")
-        settings = {"eps": eps, "weight_decay": weight_decay, "correct_bias": correct_bias}
+        settings: dict[str, Any] = {"eps": eps, "weight_decay": weight_decay}
+        settings |= {"correct_bias": correct_bias, "foreach": None}
         super().__init__(params, {"lr": lr, "betas": betas, **settings})
 
     @torch.no_grad()
@@ -53,7 +54,10 @@ class AdamWHF(Optimizer):
             held = [p for p in group["params"] if p.grad is not None]
             # One kernel over a list saves launches on a GPU; on a CPU, one parameter after the
             # other keeps its temporaries in the cache.
-            chunks = [held] if held and held[0].is_cuda else [[p] for p in held]
+            at_once = group["foreach"]
+            if at_once is None:
+                at_once = bool(held) and held[0].is_cuda
+            chunks = [held] if held and at_once else [[p] for p in held]
             for chunk in chunks:
                 self._update(group, chunk)
         return loss

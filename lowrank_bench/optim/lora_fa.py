@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.optim.pairs import Stack, pairs_in, stacks, wide
 from lowrank_bench.optim.wrapper import Wrapper, evaluated
+from lowrank_bench.precision import uncast
 from lowrank_bench.receipt import Receipt, receipt
 
 
@@ -52,7 +53,7 @@ class LoRAFA(Wrapper):
         for index, stack in enumerate(self._stacks):
             live = stack.with_gradients("B")
             if live is not None:
-                with torch.autocast(live.scale.device.type, enabled=False):
+                with uncast(live.scale.device):
                     right = self._inverse(index, live)
                     gradients = live.gradients("B")
                     live.put("B", gradients.to(right.dtype) @ right)

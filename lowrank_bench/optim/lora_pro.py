@@ -12,6 +12,7 @@ from lowrank_bench.errors import ConfigError
 from lowrank_bench.optim.pairs import Stack, pairs_in, stacks
 from lowrank_bench.optim.sylvester import Grams
 from lowrank_bench.optim.wrapper import Wrapper, evaluated, innermost
+from lowrank_bench.precision import uncast
 from lowrank_bench.receipt import Receipt, receipt
 
 
@@ -82,7 +83,7 @@ class LoRAPro(Wrapper):
         for stack in self._stacks:
             live = stack.with_gradients("A", "B")
             if live is not None:
-                with torch.autocast(live.scale.device.type, enabled=False):
+                with uncast(live.scale.device):
                     self._adjust(live)
         if self.moments == "adam":
             for group in self.param_groups:

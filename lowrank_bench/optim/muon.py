@@ -8,6 +8,7 @@ from torch.optim import AdamW, Optimizer
 
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.optim.wrapper import evaluated
+from lowrank_bench.precision import uncast
 
 Groups = list[dict[str, Any]]
 
@@ -63,8 +64,8 @@ class MuonAdamW(Optimizer):
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = evaluated(closure)
-        device = self.param_groups[0]["params"][0].device.type
-        with torch.autocast(device, enabled=False):  # Newton-Schulz chooses its own precision
+        device = self.param_groups[0]["params"][0].device
+        with uncast(device):  # Newton-Schulz chooses its own precision
             for rule in self._rules:
                 # At each step: loading replaces groups and state, and a transform sets its own.
                 is_muon = isinstance(rule, torch.optim.Muon)

@@ -11,6 +11,7 @@ from torch import nn
 
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.optim.parts import Advances, Part
+from lowrank_bench.precision import uncast
 from lowrank_bench.receipt import Receipt, receipt
 from lowrank_bench.roles import role_of
 
@@ -59,7 +60,7 @@ class PerLayer:
         if not had_gradient.get(name):
             had_gradient[name] = p.grad is not None and bool(p.grad.any())
         self._stepped.add(name)
-        with torch.autocast(p.device.type, enabled=False):  # as around optimizer.step()
+        with uncast(p.device):  # as around optimizer.step()
             optimizer.advance([part])
         p.grad = None
 

@@ -215,6 +215,11 @@ class Projected(Optimizer):
         """Change `u.p` by the direction -N in `u.Z`, and keep what the next update needs."""
         raise NotImplementedError
 
+    @property
+    def period(self) -> int:
+        """Updates between two renewals of the projections."""
+        return self.projector.update_gap
+
     def receipts(self, model: nn.Module) -> dict[str, Receipt]:
         """Those of projection_receipts.py, and of per_layer.py in that mode."""
         states = {name: (p, self.state[p]) for name, p in self._weights.items()}

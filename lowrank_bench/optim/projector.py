@@ -103,11 +103,12 @@ class Projector:
         The rank is `rank`, or min(m, n) where that is smaller.
         """
         G, r, wanted = gradient, min(self.rank, *gradient.shape), self.sides(*gradient.shape)
-        generator = torch.Generator(G.device).manual_seed(seed)
+        # A gradient without values (device `meta`) is planned with, and nothing is drawn there.
+        generator = None if G.is_meta else torch.Generator(G.device).manual_seed(seed)
         if self.basis == "gaussian":
             return Projection(
                 *(
-                    _gaussian(dim, r, generator, G.dtype) if side else None
+                    _gaussian(dim, r, generator, G.device, G.dtype) if side else None
                     for dim, side in zip(G.shape, wanted, strict=True)
                 )
             )
@@ -143,13 +144,17 @@ def _copied(vectors: Tensor, dtype: torch.dtype) -> Tensor:
     return vectors.to(dtype, copy=True, memory_format=torch.contiguous_format)
 
 
-def _gaussian(dim: int, r: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+def _gaussian(
+    dim: int, r: int, generator: torch.Generator | None, device: torch.device, dtype: torch.dtype
+) -> Tensor:
     """(dim, r), entries N(0, 1/r), so that the expectation of P P^T is the identity."""
-    drawn = torch.randn(dim, r, generator=generator, device=generator.device)
+    drawn = torch.randn(dim, r, generator=generator, device=device)
     return drawn.div_(sqrt(r)).to(dtype)
 
 
-def _randomized_svd(gradient: Tensor, r: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _randomized_svd(
+    gradient: Tensor, r: int, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
     """The first r left (m, r) and right (n, r) singular vectors, nearly."""
     G = gradient
     width = min(r + OVERSAMPLING, *G.shape)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from lowrank_bench.start import has_values
+
 
 def responses(layer: nn.Module) -> Tensor:
     """What a layer makes of a fixed input (8, i), dropout off."""
@@ -81,8 +83,11 @@ def _free_of_bias(layer: Any) -> dict[str, Tensor]:
 def _is_linear(layer: Any) -> bool:
     """Whether f(x + y) + f(0) = f(x) + f(y) once noise has moved the parameters.
 
-    At its start a correction is zero, and every layer linear.
+    At its start a correction is zero, and every layer linear. Without values nothing can be
+    told, and the answer is no.
     """
+    if not has_values(layer):
+        return False
     generator = torch.Generator().manual_seed(0)
     moved = _free_of_bias(layer)
     for name, parameter in layer.named_parameters():

@@ -9,6 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.layers.svd import SVDLinear
+from lowrank_bench.precision import uncast
 
 Form = Literal["squared_sum", "mean_norm"]
 
@@ -72,7 +73,7 @@ class _Distance(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *rows: Tensor) -> Tensor:
         stacked = torch.stack(rows)  # (k, r, n)
-        with torch.autocast(stacked.device.type, enabled=False):  # it subtracts near equals
+        with uncast(stacked.device):  # it subtracts near equals
             residual = _residual(stacked)
         ctx.save_for_backward(residual, stacked)
         return residual.square().sum((-2, -1))
@@ -81,5 +82,5 @@ class _Distance(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         residual, stacked = ctx.saved_tensors
-        with torch.autocast(stacked.device.type, enabled=False):
+        with uncast(stacked.device):
             return ((4 * gradient[:, None, None] * residual) @ stacked).unbind()

@@ -1,0 +1,1 @@
+"""What training costs, told before it: a run's own code, run on tensors that have only shapes."""
