@@ -8,18 +8,20 @@ from torch import Tensor, nn
 
 from lowrank_bench.optim.projector import Projection
 
+Member = tuple[str, nn.Parameter, Tensor]  # name, parameter, what the inner rule holds
+
 
 @dataclass
 class Part:
     """Parameters of one outer group that step together, and the inner group that stands for them.
 
-    Of `members`, (name, parameter, what the inner rule holds), the last is the parameter itself
-    in a part that is not projected, and a stand-in of the projected shape in one that is.
+    What the inner rule holds is the parameter itself in a part that is not projected, and a
+    stand-in of the projected shape in one that is.
     """
 
     index: int  # of the outer group
     settings: dict[str, Any]  # the inner group
-    members: list[tuple[str, nn.Parameter, Tensor]]
+    members: list[Member]
     projected: bool
 
 

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.optim.decay import decay_of
 from lowrank_bench.optim.moments import FATES, check_rotatable, rotate
-from lowrank_bench.optim.parts import Part, Update, as_matrix
+from lowrank_bench.optim.parts import Member, Part, Update, as_matrix
 from lowrank_bench.optim.per_layer import PerLayer
 from lowrank_bench.optim.projection_receipts import projection_receipts
 from lowrank_bench.optim.projection_targets import projection_targets
@@ -20,6 +20,7 @@ from lowrank_bench.optim.wrapper import Wrapper, evaluated
 from lowrank_bench.receipt import Receipt
 from lowrank_bench.seeds import derive
 
+AT_ONCE = 2**26  # elements of weights that are on their way together: enough to fill a device
 OWN = ("P", "Q", "seed", "updates", "last_norm")  # entries of a state that are not the inner's
 
 
@@ -122,22 +123,22 @@ class Projected(Optimizer):
     @torch.no_grad()
     def advance(self, parts: Sequence[Part]) -> None:
         """One update of those parameters of `parts` that have a gradient."""
-        parts = [part for part in parts if any(p.grad is not None for _, p, _ in part.members)]
-        updates = []
-        for part in parts:
-            part.settings.update(_settings(self.param_groups[part.index]))
-            if part.projected:
-                part.settings.update(lr=1.0, weight_decay=0.0)
-            for name, p, q in part.members:
-                # At each step, since a checkpoint or a move to a device renews the dicts.
-                self.inner.state[q] = self.state[p]
-                if part.projected and p.grad is not None:
-                    updates.append(self._project(part, name, p, q))
-        self.inner.param_groups = [part.settings for part in parts]
-        if parts:
+        for some in _batches(parts):
+            updates = []
+            for part, members in some:
+                part.settings.update(_settings(self.param_groups[part.index]))
+                if part.projected:
+                    part.settings.update(lr=1.0, weight_decay=0.0)
+                for name, p, q in members:
+                    # At each step, since a checkpoint or a move to a device renews the dicts.
+                    self.inner.state[q] = self.state[p]
+                    if part.projected:
+                        updates.append(self._project(part, name, p, q))
+                part.settings["params"] = [q for _, _, q in members]
+            self.inner.param_groups = [part.settings for part, _ in some]
             self.inner.step()
-        for update in updates:
-            self._finish(update)
+            for update in updates:
+                self._finish(update)
 
     def _project(self, part: Part, name: str, p: nn.Parameter, stand_in: Tensor) -> Update:
         assert p.grad is not None
@@ -236,6 +237,31 @@ class Projected(Optimizer):
                 loaded = self.state[p][key]
                 if isinstance(value, Tensor) and loaded.dtype != value.dtype:
                     self.state[p][key] = value.to(loaded.device)
+
+
+def _batches(parts: Sequence[Part]) -> Iterator[list[tuple[Part, list[Member]]]]:
+    """What has a gradient, in turns: all that is not projected, then as many as AT_ONCE allows.
+
+    Between the projection of a gradient and the move of its weight R and Z live, beside all else.
+    """
+    some: list[tuple[Part, list[Member]]] = []
+    elements = 0
+    for part in sorted(parts, key=lambda part: part.projected):
+        members = [member for member in part.members if member[1].grad is not None]
+        if not part.projected and members:
+            some.append((part, members))
+            continue
+        chunk: list[Member] = []
+        for member in members:
+            chunk.append(member)
+            elements += member[1].numel()
+            if elements >= AT_ONCE:
+                yield [*some, (part, chunk)]
+                some, chunk, elements = [], [], 0
+        if chunk:
+            some.append((part, chunk))
+    if some:
+        yield some
 
 
 def _settings(group: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 from omegaconf import DictConfig
 from torch.optim import Optimizer
 
+from lowrank_bench.footprint import adapter_bytes, merged_bytes
 from lowrank_bench.layers.routing import route
 from lowrank_bench.plan.ledger import Ledger, ledger
 from lowrank_bench.plan.meter import Meter
@@ -40,6 +41,9 @@ class Traced:
 
     ledger: Ledger
     plain: dict[str, torch.Size]
+    targets: list[str]
+    adapter_bytes: int
+    merged_bytes: int | None  # None where no dense network computes the same
     tokens: int | None  # in a micro-batch
     activation_bytes: int  # kept from the forward pass of a micro-batch for its backward pass
     peak_bytes: int  # of all that lives, over the first two updates
@@ -66,10 +70,14 @@ def trace(cfg: DictConfig, micro_batch: int, num_updates: int) -> Traced:
         first, then = passes
         rare = dict(_rare(built, optimizer, meter, first[2] - then[2]))
         counted = ledger(model, method.targets, optimizer)
+        saved, merged = adapter_bytes(model), merged_bytes(model)
     forward, backward, step, activations = then
     return Traced(
         counted,
         built.plain,
+        method.targets,
+        saved,
+        merged,
         built.batch.tokens,
         activations,
         meter.peak_bytes,

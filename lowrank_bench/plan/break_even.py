@@ -1,0 +1,57 @@
+"""The rank from which a factorisation no longer saves anything, layer by layer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lowrank_bench.plan.ledger import Ledger, Size, total
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One target layer, against the dense weight (m, n) that it had."""
+
+    name: str
+    m: int
+    n: int
+    trains: int  # parameters
+    kept: Size  # weights, gradients and optimizer state
+
+    @property
+    def break_even(self) -> float:
+        """Two factors (m, r) and (r, n) are as large as the weight at r = m n / (m + n)."""
+        return self.m * self.n / (self.m + self.n)
+
+    @property
+    def break_even_state(self) -> float:
+        """Projected Adam state m r + 2 n r, m <= n, is as large as 2 m n at r = 2 m n / (m + 2 n).
+
+        Source: Zhao 2024, arXiv 2403.03507, table 1.
+        """
+        short, long = sorted((self.m, self.n))
+        return 2 * short * long / (short + 2 * long)
+
+    @property
+    def saves(self) -> bool:
+        """Whether fewer parameters train than the weight has."""
+        return self.trains < self.m * self.n
+
+
+def layers(ledger: Ledger, shapes: dict[str, tuple[int, int]]) -> list[LayerPlan]:
+    """The target layers in `shapes`, by name, with what the method keeps for each."""
+    found = []
+    for name, (m, n) in shapes.items():
+        inside = [entry for entry in ledger.entries if entry.target == name]
+        found.append(
+            LayerPlan(
+                name,
+                m,
+                n,
+                sum(e.weight.elements for e in inside if e.trains and e.role != "bias"),
+                total(size for e in inside for size in (e.weight, e.gradient, e.state)),
+            )
+        )
+    return found
+
+
+def no_longer_saves(found: Sequence[LayerPlan]) -> list[LayerPlan]:
+    return [layer for layer in found if not layer.saves]
