@@ -18,7 +18,9 @@ from lowrank_bench.errors import ConfigError
 VERSION_BASE = Version("1.3")
 
 
-def composed(overrides: Sequence[str], folder: str | Path | None = None) -> DictConfig:
+def composed(
+    overrides: Sequence[str], folder: str | Path | None = None, *, with_hydra: bool = False
+) -> DictConfig:
     """What `lowrank-bench OVERRIDES --config-dir FOLDER` would train, Hydra's own node aside.
 
     Hydra's `compose` needs its global instance, which another app, a notebook or a test may
@@ -44,6 +46,7 @@ def composed(overrides: Sequence[str], folder: str | Path | None = None) -> Dict
         )
     finally:
         base.version_base = kept
-    with open_dict(cfg):
-        del cfg["hydra"]
+    if not with_hydra:
+        with open_dict(cfg):
+            del cfg["hydra"]
     return cfg

@@ -1,9 +1,14 @@
 """The rank from which a factorisation no longer saves anything, layer by layer."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from __future__ import annotations
 
-from lowrank_bench.plan.ledger import Ledger, Size, total
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lowrank_bench.plan.size import Size, total
+
+if TYPE_CHECKING:  # which imports torch, and a table of layers needs none
+    from lowrank_bench.plan.ledger import Ledger
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,3 @@ def layers(ledger: Ledger, shapes: dict[str, tuple[int, int]]) -> list[LayerPlan
             )
         )
     return found
-
-
-def no_longer_saves(found: Sequence[LayerPlan]) -> list[LayerPlan]:
-    return [layer for layer in found if not layer.saves]

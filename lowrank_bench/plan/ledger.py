@@ -1,26 +1,16 @@
 """What is kept for each parameter: weights, gradients, optimizer state."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lowrank_bench.plan.size import Size, total
 from lowrank_bench.roles import role_of
 
 PROJECTOR = ("P", "Q")  # entries of a state that project a gradient
-
-
-@dataclass(frozen=True)
-class Size:
-    """Of tensors: how many numbers, and in how many bytes."""
-
-    elements: int = 0
-    bytes: int = 0
-
-    def __add__(self, other: "Size") -> "Size":
-        return Size(self.elements + other.elements, self.bytes + other.bytes)
 
 
 def size_of(tensor: Tensor) -> Size:
@@ -88,10 +78,6 @@ class Ledger:
             if each.trains:
                 counts[each.role] += each.weight.elements
         return dict(counts)
-
-
-def total(sizes: Iterable[Size]) -> Size:
-    return sum(sizes, Size())
 
 
 def ledger(model: nn.Module, targets: Sequence[str], optimizer: Optimizer) -> Ledger:

@@ -45,12 +45,12 @@ def told(num_bytes: float | None, unit: str) -> str:
 
 def with_unit(num_bytes: float) -> str:
     unit = unit_for(int(num_bytes))
-    return f"{told(num_bytes, unit)} {unit}"
+    return f"{told(num_bytes, unit)}\u00a0{unit}"
 
 
 def magnitude(value: float) -> str:
     """A count with the SI letter, e.g. 1.34 M."""
     for size, letter in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
-            return f"{value / size:.3g} {letter}"
+            return f"{value / size:.3g}\u00a0{letter}"
     return f"{value:.3g}"

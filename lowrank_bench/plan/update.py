@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
+from torch import Tensor
 from torch.optim import Optimizer
 
 from lowrank_bench.footprint import adapter_bytes, merged_bytes
@@ -101,6 +102,29 @@ def count(cfg: DictConfig) -> Ledger:
         return ledger(built.model, built.method.targets, optimizer)
 
 
+def kept_bytes(cfg: DictConfig, micro_batch: int) -> int:
+    """What a forward pass of a micro-batch keeps for its backward pass."""
+    with without_values() as meter:
+        built = stand_in(cfg, micro_batch)
+        model, batch = built.model, built.batch
+        meter.watch(*model.parameters(), *model.buffers(), batch.x, batch.y)
+        lived = meter.live_bytes
+        with _precision(cfg.precision):
+            loss = _loss(built, cfg.precision)
+        kept = meter.live_bytes - lived
+        del loss
+        return kept
+
+
+def _loss(built: StandIn, precision: str) -> Tensor:
+    model, batch = built.model, built.batch
+    route(model, batch.adapters)
+    outputs = model(cast(batch.x, precision))
+    loss = batch.objective.mean(outputs, batch.y)
+    route(model, None)
+    return loss
+
+
 class _Pass:
     """Updates of one stand-in."""
 
@@ -109,12 +133,7 @@ class _Pass:
 
     def update(self, number: int) -> tuple[int, int, int, int]:
         """FLOPs forward, backward and of the step; bytes kept by the forward pass."""
-        model, method, batch, objective = (
-            self.built.model,
-            self.built.method,
-            self.built.batch,
-            self.built.batch.objective,
-        )
+        model, method = self.built.model, self.built.method
         for parameter in model.parameters():
             parameter.grad = None
         meter = self.meter
@@ -122,10 +141,7 @@ class _Pass:
         for part in range(min(2, self.cfg.run.accumulate)):
             began, lived = meter.flops, meter.live_bytes
             with _precision(self.cfg.precision):
-                route(model, batch.adapters)
-                outputs = model(cast(batch.x, self.cfg.precision))
-                loss = objective.mean(outputs, batch.y)
-                del outputs
+                loss = _loss(self.built, self.cfg.precision)
                 if part == 0:
                     loss = loss + method.penalty(model)
                 forward = meter.flops - began
@@ -133,7 +149,6 @@ class _Pass:
                 loss.backward()
             backward = meter.flops - began - forward
             del loss
-        route(model, None)
         began = meter.flops
         with torch.no_grad():
             method.hooks.before_step(model, self.optimizer, number)
