@@ -80,6 +80,22 @@ class BlockLoader:
         return torch.randperm(len(self.split), generator=generator)
 
 
+def batches(
+    block: Block, world_size: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None, int | None]]:
+    """The batches of a block: x, y, adapter ids if any; with several devices, this one's part
+    of one batch, and the number of targets in all of it.
+    """
+    x, y, size, *ids = block
+    if world_size > 1:
+        yield x, y, (ids[0] if ids else None), size
+        return
+    xs, ys = x.split(size), y.split(size)
+    parts = ids[0].split(size) if ids else (None,) * len(xs)
+    for batch_x, batch_y, batch_ids in zip(xs, ys, parts, strict=True):
+        yield batch_x, batch_y, batch_ids, None
+
+
 def eval_batch_size(said: int | str, part: Part, objective: Objective) -> int:
     """Examples in a batch of an evaluation: what was said, or as many as are still cheap to keep.
 

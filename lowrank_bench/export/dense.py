@@ -11,13 +11,14 @@ from lowrank_bench.errors import ConfigError
 from lowrank_bench.export.plain import OURS, bare, bare_name, load_plain, save_plain, save_tensors
 from lowrank_bench.export.rebuilt import Rebuilt
 from lowrank_bench.layers.layer import Layer
+from lowrank_bench.models.spelt import published_state
 
 DELTA = "delta.safetensors"
 
 
 @torch.no_grad()
 def dense_state(run: Rebuilt, to: str) -> dict[str, Tensor]:
-    """The weights of the plain network that computes what the trained one does.
+    """The weights of the plain network that computes what the trained one does, as published.
 
     Raises: ConfigError for a layer that no dense weight stands for.
     """
@@ -43,7 +44,7 @@ def dense_state(run: Rebuilt, to: str) -> dict[str, Tensor]:
                 f"--to {to}: {type(layer).__name__} at '{name}' trained a bias, and the plain "
                 "layer has none"
             )
-    return state
+    return published_state(run.model, state)
 
 
 @torch.no_grad()
@@ -72,7 +73,7 @@ def dense_bias(layer: Any) -> Tensor:
 
 def write_merged(run: Rebuilt, folder: Path) -> tuple[nn.Module, str]:
     """Write the merged network; return it as read back from there, and what to say of it."""
-    model = run.fresh()
+    model = run.published()
     model.load_state_dict(dense_state(run, "merged"))
     save_plain(model, run.cfg, folder, fingerprint=run.record.fingerprint)
     inner: Any = bare(model)
@@ -96,12 +97,13 @@ def write_delta(run: Rebuilt, folder: Path) -> tuple[nn.Module, str]:
                     f"--to dense-delta: {type(layer).__name__} at '{name}' has no base that it "
                     "could differ from; say --to merged"
                 )
+    plain = published_state(run.model, run.plain)
     seen: set[int] = set()  # what two names share is told once
     for name, weight in state.items():
-        if not torch.equal(weight, run.plain[name]) and weight.data_ptr() not in seen:
+        if not torch.equal(weight, plain[name]) and weight.data_ptr() not in seen:
             seen.add(weight.data_ptr())
-            delta[name] = weight - run.plain[name]
-    name, model = run.record.name, run.fresh()
+            delta[name] = weight - plain[name]
+    name, model = run.record.name, run.published()
     save_tensors(
         {bare_name(run.model, each): change for each, change in delta.items()},
         folder / DELTA,

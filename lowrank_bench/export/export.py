@@ -68,7 +68,7 @@ def _write(run: Rebuilt, to: str, folder: Path, out: Path) -> tuple[nn.Module, s
 
 def _base(run: Rebuilt, folder: Path, out: Path) -> str:
     """Where the base lies; in the export itself where it is nowhere else."""
-    model = run.fresh()
+    model = run.published()
     known = getattr(bare(model), "name_or_path", None)
     if known and run.base_is_elsewhere:
         return str(known)

@@ -30,7 +30,7 @@ def write_peft(run: Rebuilt, folder: Path, base: str | None) -> tuple[nn.Module,
     from peft import PeftModel
 
     check_expressible(run)
-    model = run.fresh()
+    model = run.published()
     inner: Any = bare(model)
     config, tensors, told = _adapted(run, model)
     whole, biases = beside(run)
@@ -61,6 +61,13 @@ def check_expressible(run: Rebuilt) -> None:
             f"--to peft: method={run.record.name['method']} trains the model's own weights, and "
             "PEFT holds adapters; say --to merged or --to dense-delta"
         )
+    spelt = getattr(bare(run.model), "spelt", {})
+    for name in (bare_name(run.model, each) for each in run.layers):
+        if name in spelt or name.rpartition(".")[0] in spelt:
+            raise ConfigError(
+                f"--to peft: '{name}' is no linear layer of its own in transformers "
+                f"({type(bare(run.model)).__name__}); say --to merged or --to dense-delta"
+            )
 
 
 def beside(run: Rebuilt) -> tuple[set[str], dict[str, Tensor]]:

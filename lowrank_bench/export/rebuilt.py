@@ -14,6 +14,7 @@ from lowrank_bench.base import FOLDER, base_config
 from lowrank_bench.callbacks.checkpoints import BEST
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.head import Head
+from lowrank_bench.models.spelt import published
 from lowrank_bench.prepare import build_model, prepare
 from lowrank_bench.record import FILE, LAST, RunRecord
 from lowrank_bench.weights import base_checksum, load_base
@@ -46,6 +47,10 @@ class Rebuilt:
         model = _network(self.cfg).to(_type_of(self.plain.values()))
         model.load_state_dict(self.plain)
         return model.eval().requires_grad_(False)
+
+    def published(self) -> nn.Module:
+        """`fresh`, by the classes and names under which others know such a network."""
+        return published(self.fresh()).eval().requires_grad_(False)
 
     @torch.no_grad()
     def outputs(self, model: nn.Module) -> Tensor:

@@ -5,8 +5,11 @@ from lowrank_bench.models.hf_load import load
 from lowrank_bench.models.hf_nets import (
     CausalNet,
     ClassifierNet,
+    check_classes,
     check_vocabulary,
+    choose_padding,
     require_transformers,
+    vocabulary,
 )
 from lowrank_bench.models.hf_origin import origin
 
@@ -42,7 +45,7 @@ def causal_lm(
             cache=cache,
         )
     )
-    check_vocabulary(net.hf, vocab_size)
+    check_vocabulary(vocabulary(net.hf), vocab_size)
     if net.looks_ahead():
         raise ConfigError(
             f"model.path={path}: {type(net.hf).__name__} looks at later tokens, so it cannot "
@@ -76,8 +79,7 @@ def classifier(
     require_transformers()
     from transformers import AutoModelForSequenceClassification
 
-    if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 2:
-        raise ConfigError(f"model.num_classes={num_classes}: must be a whole number from 2 on")
+    check_classes(num_classes)
     hf = load(
         AutoModelForSequenceClassification,
         origin(path, gguf_file),
@@ -90,10 +92,6 @@ def classifier(
         resizes_head=head_rule == "fresh",
         num_labels=num_classes,
     )
-    check_vocabulary(hf, vocab_size)
-    if hf.config.pad_token_id is None:
-        # A decoder passes over such tokens in a text too: best one that ends texts. Token 0 is a
-        # common word in some vocabularies, "!" in GPT-2's.
-        end, known = hf.config.eos_token_id, hf.get_input_embeddings().num_embeddings
-        hf.config.pad_token_id = end if isinstance(end, int) and 0 <= end < known else 0
+    check_vocabulary(vocabulary(hf), vocab_size)
+    choose_padding(hf)
     return ClassifierNet(hf)

@@ -8,6 +8,7 @@ from lowrank_bench.errors import ConfigError
 from lowrank_bench.models.gguf_once import dequantised
 from lowrank_bench.models.hf_origin import Origin, check_weights
 from lowrank_bench.models.hf_quiet import one_line
+from lowrank_bench.models.spelt import spell_out
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 
@@ -26,6 +27,8 @@ def load(
     **settings: Any,
 ) -> Any:
     """The model of `origin`, by the Auto class `kind` of transformers, in training mode.
+
+    Its layers are plain linear ones throughout (spelt.py).
 
     Without `load_weights` they are random, as its architecture draws them. Only those of the
     module `head` may be missing in the file and begin at random, and with `resizes_head` those
@@ -69,6 +72,7 @@ def load(
             model, found = attempt(local_files_only=False)
     _check_head(model, head)
     _check_found(origin, found, head, resizes_head)
+    spell_out(model)
     return model.train()
 
 

@@ -10,7 +10,7 @@ from lowrank_bench.errors import ConfigError
 
 
 @contextmanager
-def one_line(model: str) -> Iterator[None]:
+def one_line(model: str, key: str = "model.path") -> Iterator[None]:
     """Whatever is raised becomes a ConfigError that names `model`; nothing else is said."""
     try:
         with _quiet():
@@ -26,7 +26,7 @@ def one_line(model: str) -> Iterator[None]:
             )
         else:
             line = f"cannot be loaded: {line}"
-        raise ConfigError(f"model.path={model}: {line}") from error
+        raise ConfigError(f"{key}={model}: {line}") from error
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hf_updates import updates
 from omegaconf import OmegaConf
+from transformers import LlamaForCausalLM
 
 from lowrank_bench.checks import check
 from lowrank_bench.config_dir import config_dir
@@ -35,7 +36,8 @@ FROM_SCRATCH = ["full", "lowrank", "lora", "relora", "galore", "fira", "apollo",
 
 def test_every_size_is_one_that_we_know() -> None:
     found = {path.stem for path in (config_dir() / "model").glob("llama_*.yaml")}
-    assert found == {f"llama_{size}" for size in [*PUBLISHED, "tiny", "micro"]}
+    others = {"llama_65b", "llama_70b"}  # test_shapes.py
+    assert found - others == {f"llama_{size}" for size in [*PUBLISHED, "tiny", "micro"]}
 
 
 @pytest.mark.parametrize("size", PUBLISHED)
@@ -70,7 +72,71 @@ def test_it_starts_as_transformers_does(over_bytes: Config) -> None:
             assert torch.equal(parameter, torch.ones_like(parameter)), name
         else:
             assert float(parameter.detach().std()) == pytest.approx(0.02, rel=0.05), name
-    assert model.hf.config._attn_implementation == "sdpa"
+
+
+SHAPES = {
+    "plain": (),
+    "grouped": ("model.kv_heads=2",),
+    "one k and v": ("model.kv_heads=1", "model.head_dim=10", "model.rope_theta=500000"),
+    "tied": ("model.tied=true", "model.kv_heads=2", "model.head_dim=32"),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_it_computes_what_transformers_computes(over_bytes: Config, shape: tuple[str, ...]) -> None:
+    model: Any = build_model(over_bytes("model=llama_micro", *shape))
+    theirs = model.published()
+    assert type(theirs.hf).__name__ == "LlamaForCausalLM"
+    x = torch.randint(0, 257, (2, 12))
+    x[0, 9:] = -1
+    torch.testing.assert_close(model(x), theirs(x), rtol=0, atol=1e-6)
+    for net in (model, theirs):
+        net(x).square().mean().backward()
+    found, expected = ({n: p.grad for n, p in net.named_parameters()} for net in (model, theirs))
+    assert found.keys() == expected.keys()
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("shape", [SHAPES["plain"], SHAPES["grouped"]], ids=["plain", "grouped"])
+def test_a_seed_draws_the_weights_that_it_draws_in_transformers(
+    over_bytes: Config, shape: tuple[str, ...]
+) -> None:
+    torch.manual_seed(3)
+    model: Any = build_model(over_bytes("model=llama_micro", *shape))
+    config = model.published().hf.config
+    torch.manual_seed(3)
+    theirs: Any = LlamaForCausalLM(config)
+    assert all(torch.equal(t, model.hf.state_dict()[n]) for n, t in theirs.state_dict().items())
+
+
+def test_in_half_precision_its_angles_stay_fine(over_bytes: Config) -> None:
+    """A cast of the frequencies would turn late positions by angles of their own."""
+    model: Any = build_model(over_bytes("model=llama_micro", "model.layers=1"))
+    x = torch.randint(0, 257, (1, 1500))
+    expected = model(x)
+    found = model.to(torch.bfloat16)(x).float()
+    errors = (found - expected).abs().mean(-1)[0]  # (t)
+    assert errors[-100:].mean() < 2 * errors[:100].mean()
+
+
+@pytest.mark.parametrize("recipe", ["full", "lora", "galore"])
+def test_a_tied_head_trains_with_the_embeddings(over_bytes: Config, recipe: str) -> None:
+    cfg = over_bytes("model=llama_micro", "model.tied=true", f"method={recipe}", "lr=0.003")
+    prepared = prepare(cfg)
+    assert "hf.lm_head" not in prepared.method.targets
+    losses = updates(prepared, 3)
+    assert losses[-1] < losses[0]
+    net: Any = prepared.model
+    assert net.hf.lm_head.weight is net.hf.model.embed_tokens.weight
+
+
+def test_a_tied_head_is_no_target_and_stands_not_apart(over_bytes: Config) -> None:
+    cfg = over_bytes("model=llama_micro", "model.tied=true", "method.targets=['*']")
+    with pytest.raises(ConfigError, match=r"^method\.targets: 'hf\.lm_head' shares its weight"):
+        prepare(cfg)
+    cfg = over_bytes("model=llama_micro", "model.tied=true", "base.head=frozen")
+    with pytest.raises(ConfigError, match=r"^base\.head=frozen: 'hf\.lm_head' shares its weight"):
+        prepare(cfg)
 
 
 def test_padding_on_the_right_changes_nothing_before_it(over_bytes: Config) -> None:
@@ -84,7 +150,6 @@ def test_padding_on_the_right_changes_nothing_before_it(over_bytes: Config) -> N
 
 def test_no_token_sees_a_later_one(over_bytes: Config) -> None:
     model: Any = build_model(over_bytes("model=llama_micro"))
-    assert not model.looks_ahead()
     x = torch.randint(0, 257, (1, 12))
     changed = x.clone()
     changed[0, 6] = (x[0, 6] + 1) % 257
@@ -186,6 +251,11 @@ def test_the_blocks_are_all_layers(over_bytes: Config, size: str) -> None:
         ("model.layers=1.5", "model.layers=1.5: must be a positive whole number"),
         ("model.heads=5", "model.heads=5: must share out model.hidden=96 into even widths"),
         ("model.heads=32", "model.heads=32: must share out"),  # 3 each, and rotary wants pairs
+        ("model.kv_heads=3", "model.kv_heads=3: must divide model.heads=4"),
+        ("model.kv_heads=0", "model.kv_heads=0: must be a positive whole number"),
+        ("model.head_dim=7", "model.head_dim=7: must be even"),
+        ("model.rope_theta=1", "model.rope_theta=1: must be a number above 1"),
+        ("model.tied=1", "model.tied=1: must be true or false"),
         ("model.vocab_size=100", "data.vocab_size=257: the model knows 100 tokens"),
         ("model.max_positions=16", "data.length=32: the model has 16 positions"),
     ],
