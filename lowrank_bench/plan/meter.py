@@ -39,6 +39,10 @@ class Meter(TorchDispatchMode):
         self._watched: dict[int, weakref.ref[Any]] = {}
         self._outcomes: dict[Any, tuple[Any, int]] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and a guard costs more than the count
+
     def watch(self, *tensors: Tensor) -> None:
         """Count the storages of `tensors` as live until they are gone."""
         for tensor in tensors:

@@ -116,6 +116,20 @@ def kept_bytes(cfg: DictConfig, micro_batch: int) -> int:
         return kept
 
 
+def _backward(loss: Tensor) -> None:
+    """loss.backward(), which would set the modes aside where checkpoints compute again."""
+    engine: Any = torch.autograd.Variable._execution_engine
+    engine.run_backward(
+        (loss,),
+        (torch.ones_like(loss),),
+        False,
+        False,
+        (),
+        allow_unreachable=True,
+        accumulate_grad=True,
+    )
+
+
 def _loss(built: StandIn, precision: str) -> Tensor:
     model, batch = built.model, built.batch
     route(model, batch.adapters)
@@ -146,7 +160,7 @@ class _Pass:
                     loss = loss + method.penalty(model)
                 forward = meter.flops - began
                 kept = meter.live_bytes - lived
-                loss.backward()
+                _backward(loss)
             backward = meter.flops - began - forward
             del loss
         began = meter.flops
