@@ -1,11 +1,14 @@
 """A config composed outside of any command, whatever else uses Hydra in this process."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from hydra.version import VersionBase
 from omegaconf import DictConfig, open_dict
@@ -50,3 +53,34 @@ def composed(
         with open_dict(cfg):
             del cfg["hydra"]
     return cfg
+
+
+def composed_each(
+    points: Sequence[Sequence[str]], folder: str | Path | None = None
+) -> list[DictConfig]:
+    """`composed` for each point of a sweep.
+
+    Hydra reads and merges some thirty files for a config, 0.1 to 0.3 s; points that choose the
+    same files share that, and only set their values.
+    """
+    parser = OverridesParser.create()
+    read: dict[tuple[str, ...], DictConfig] = {}
+    found = []
+    for point in points:
+        parsed = parser.parse_overrides(list(point))
+        chosen = tuple(str(each.input_line) for each in parsed if _chooses(each, folder))
+        if chosen not in read:
+            read[chosen] = composed(chosen, folder)
+        cfg = deepcopy(read[chosen])
+        values = [each for each in parsed if not _chooses(each, folder)]
+        ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
+        found.append(cfg)
+    return found
+
+
+def _chooses(override: Override, folder: str | Path | None) -> bool:
+    """Whether it may decide which files are read, or is not as simple as a value."""
+    key = override.key_or_group
+    folders = [config_dir(), *([Path(folder)] if folder is not None else [])]
+    plain = not (override.is_add() or override.is_delete() or override.package)
+    return not plain or key.startswith("hydra") or any((each / key).is_dir() for each in folders)

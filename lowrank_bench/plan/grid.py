@@ -9,7 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lowrank_bench.checks import check
-from lowrank_bench.compose import composed
+from lowrank_bench.compose import composed, composed_each
 from lowrank_bench.identity import identify
 
 TOKENS = "data=random_tokens"
@@ -37,8 +37,7 @@ def grid(
         parsed = OverridesParser.create().parse_overrides(words)
         (points,) = BasicSweeper.split_arguments(parsed, None)
     found: dict[str, DictConfig] = {}
-    for point in points:
-        cfg = composed(point, folder)
+    for cfg in composed_each(points, folder):
         check(cfg)
         found.setdefault(what_costs(cfg), cfg)
     return list(found.values())

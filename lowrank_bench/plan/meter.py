@@ -70,7 +70,8 @@ class Meter(TorchDispatchMode):
             self._keep(out)
             return out
         if key not in self._outcomes:
-            out = func(*args, **kwargs)
+            product = _PRODUCTS.get(func)
+            out = func(*args, **kwargs) if product is None else product(args)
             if not _has_meta(out):
                 return out
             self._outcomes[key] = _shape(out), _flops(func, args, kwargs, out)
@@ -104,6 +105,12 @@ class Meter(TorchDispatchMode):
         self.peak_bytes = max(self.peak_bytes, self.live_bytes)
 
 
+# torch takes these apart in Python for tensors without values, and loads its compiler to do so.
+_PRODUCTS = {
+    aten.mm.default: lambda args: args[0].new_empty(args[0].shape[0], args[1].shape[1]),
+    aten.addmm.default: lambda args: args[1].new_empty(args[1].shape[0], args[2].shape[1]),
+    aten.bmm.default: lambda args: args[0].new_empty(*args[0].shape[:2], args[1].shape[2]),
+}
 _fresh: dict[Any, bool] = {}
 _writing: dict[Any, bool] = {}
 

@@ -1,23 +1,19 @@
 """One update of a run, done on shapes: what lives while it happens, and what it computes."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from torch import Tensor
 from torch.optim import Optimizer
 
 from lowrank_bench.footprint import adapter_bytes, merged_bytes
-from lowrank_bench.layers.routing import route
 from lowrank_bench.plan.ledger import Ledger, ledger
 from lowrank_bench.plan.meter import Meter
-from lowrank_bench.plan.mixed import Mixed
-from lowrank_bench.plan.stand_in import StandIn, cast, stand_in, without_values
+from lowrank_bench.plan.passes import Passes, precision
+from lowrank_bench.plan.stand_in import StandIn, stand_in, without_values
 
-MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 GRANULE = 512  # bytes: CUDA's allocator hands out multiples of it
 
 
@@ -52,10 +48,11 @@ class Traced:
 
 
 def trace(cfg: DictConfig, micro_batch: int, num_updates: int) -> Traced:
-    """Two updates of what `cfg` describes, in the order of the run's own clock (task.py).
+    """Two updates of what `cfg` describes; then the hooks, at their own periods.
 
-    In the first of them state is made and projections are drawn, the second is like most. Then
-    the hooks are asked at their own periods.
+    In the first update state is made and projections are drawn; the second is like most. Its
+    forward and backward pass are those of the first with that state alive, so they are not done
+    again, unless the optimizer steps within them.
     Raises: ConfigError for whatever the run would refuse.
     """
     on_gpu = cfg.run.accelerator != "cpu"
@@ -66,13 +63,19 @@ def trace(cfg: DictConfig, micro_batch: int, num_updates: int) -> Traced:
         optimizer = method.optimizer(model)
         method.schedule(optimizer, num_updates)
         _settle(optimizer, on_gpu)
+        passes = Passes(cfg, built, meter)
         meter.reset_peak()
-        passes = [_Pass(cfg, built, optimizer, meter).update(number) for number in (0, 1)]
-        first, then = passes
-        rare = dict(_rare(built, optimizer, meter, first[2] - then[2]))
+        at_first = found = passes.gradients()
+        before, in_passes, within = meter.live_bytes, meter.peak_bytes, bool(optimizer.state)
+        first = passes.step(optimizer, 0)
+        in_passes += meter.live_bytes - before
+        if within:
+            found = passes.gradients()
+        then = passes.step(optimizer, 1)
+        seldom = first - then + at_first.backward_flops - found.backward_flops
+        rare = dict(_rare(built, optimizer, meter, seldom))
         counted = ledger(model, method.targets, optimizer)
         saved, merged = adapter_bytes(model), merged_bytes(model)
-    forward, backward, step, activations = then
     return Traced(
         counted,
         built.plain,
@@ -80,9 +83,9 @@ def trace(cfg: DictConfig, micro_batch: int, num_updates: int) -> Traced:
         saved,
         merged,
         built.batch.tokens,
-        activations,
-        meter.peak_bytes,
-        Flops(forward, backward, step, rare),
+        found.kept_bytes,
+        meter.peak_bytes if within else max(in_passes, meter.peak_bytes),
+        Flops(found.forward_flops, found.backward_flops, then, rare),
     )
 
 
@@ -106,70 +109,12 @@ def kept_bytes(cfg: DictConfig, micro_batch: int) -> int:
     """What a forward pass of a micro-batch keeps for its backward pass."""
     with without_values() as meter:
         built = stand_in(cfg, micro_batch)
-        model, batch = built.model, built.batch
-        meter.watch(*model.parameters(), *model.buffers(), batch.x, batch.y)
         lived = meter.live_bytes
-        with _precision(cfg.precision):
-            loss = _loss(built, cfg.precision)
+        with precision(cfg.precision):
+            loss = Passes(cfg, built, meter).loss()
         kept = meter.live_bytes - lived
         del loss
         return kept
-
-
-def _backward(loss: Tensor) -> None:
-    """loss.backward(), which would set the modes aside where checkpoints compute again."""
-    engine: Any = torch.autograd.Variable._execution_engine
-    engine.run_backward(
-        (loss,),
-        (torch.ones_like(loss),),
-        False,
-        False,
-        (),
-        allow_unreachable=True,
-        accumulate_grad=True,
-    )
-
-
-def _loss(built: StandIn, precision: str) -> Tensor:
-    model, batch = built.model, built.batch
-    route(model, batch.adapters)
-    outputs = model(cast(batch.x, precision))
-    loss = batch.objective.mean(outputs, batch.y)
-    route(model, None)
-    return loss
-
-
-class _Pass:
-    """Updates of one stand-in."""
-
-    def __init__(self, cfg: DictConfig, built: StandIn, optimizer: Optimizer, meter: Meter) -> None:
-        self.cfg, self.built, self.optimizer, self.meter = cfg, built, optimizer, meter
-
-    def update(self, number: int) -> tuple[int, int, int, int]:
-        """FLOPs forward, backward and of the step; bytes kept by the forward pass."""
-        model, method = self.built.model, self.built.method
-        for parameter in model.parameters():
-            parameter.grad = None
-        meter = self.meter
-        # A second micro-batch finds the gradients of the first; a third finds the same.
-        for part in range(min(2, self.cfg.run.accumulate)):
-            began, lived = meter.flops, meter.live_bytes
-            with _precision(self.cfg.precision):
-                loss = _loss(self.built, self.cfg.precision)
-                if part == 0:
-                    loss = loss + method.penalty(model)
-                forward = meter.flops - began
-                kept = meter.live_bytes - lived
-                _backward(loss)
-            backward = meter.flops - began - forward
-            del loss
-        began = meter.flops
-        with torch.no_grad():
-            method.hooks.before_step(model, self.optimizer, number)
-        self.optimizer.step()
-        method.hooks.after_step(model, self.optimizer, number)
-        method.hooks.step_end(model, self.optimizer, number)
-        return forward, backward, meter.flops - began, kept
 
 
 def _rare(
@@ -183,12 +128,6 @@ def _rare(
             began = meter.flops
             hook.step_end(built.model, optimizer, period)
             yield name, (meter.flops - began, period)
-
-
-@contextmanager
-def _precision(precision: str) -> Iterator[None]:
-    with Mixed(MIXED[precision]) if precision in MIXED else nullcontext():
-        yield
 
 
 def _settle(optimizer: Optimizer, on_gpu: bool) -> None:
