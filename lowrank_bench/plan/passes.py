@@ -51,7 +51,7 @@ class Passes:
         forward = backward = kept = 0
         for part in range(min(2, self.cfg.run.accumulate)):
             began, lived = meter.flops, meter.live_bytes
-            with precision(self.cfg.precision):
+            with precision(self.cfg):
                 loss = self.loss()
                 if part == 0:
                     loss = loss + self.built.method.penalty(model)
@@ -74,9 +74,10 @@ class Passes:
 
 
 @contextmanager
-def precision(name: str) -> Iterator[None]:
-    """Mixed precision, where `name` is one."""
-    with Mixed(MIXED[name]) if name in MIXED else nullcontext():
+def precision(cfg: DictConfig) -> Iterator[None]:
+    """Mixed precision, where the config says so."""
+    dtype, on_gpu = MIXED.get(cfg.precision), cfg.run.accelerator != "cpu"
+    with nullcontext() if dtype is None else Mixed(dtype, on_gpu=on_gpu):
         yield
 
 

@@ -110,7 +110,7 @@ def kept_bytes(cfg: DictConfig, micro_batch: int) -> int:
     with without_values() as meter:
         built = stand_in(cfg, micro_batch)
         lived = meter.live_bytes
-        with precision(cfg.precision):
+        with precision(cfg):
             loss = Passes(cfg, built, meter).loss()
         kept = meter.live_bytes - lived
         del loss
