@@ -78,8 +78,13 @@ def composed_each(
     return found
 
 
+def is_choice(word: str, folder: str | Path | None = None) -> bool:
+    """Whether an override may decide which files are read, or is not as simple as a value."""
+    (parsed,) = OverridesParser.create().parse_overrides([word])
+    return _chooses(parsed, folder)
+
+
 def _chooses(override: Override, folder: str | Path | None) -> bool:
-    """Whether it may decide which files are read, or is not as simple as a value."""
     key = override.key_or_group
     folders = [config_dir(), *([Path(folder)] if folder is not None else [])]
     plain = not (override.is_add() or override.is_delete() or override.package)

@@ -19,7 +19,7 @@ from lowrank_bench.record import PLAN, RunRecord, find, write_atomically
 # To the byte; the peak depends on an allocator, and is told.
 EXACT = (
     *("params.total", "params.trainable", "weight_bytes", "buffer_bytes", "gradient_bytes"),
-    *("optimizer_state_bytes", "adapter_bytes", "merged_bytes"),
+    *("optimizer_state_bytes", "projector_bytes", "adapter_bytes", "merged_model_bytes"),
 )
 TOLD = ("peak_memory_bytes", "flops_per_update")
 ON_GPU = 0.1  # of the measured peak
@@ -45,9 +45,12 @@ class Comparison:
 def compare(numbers: dict[str, Any], record: RunRecord) -> list[Comparison]:
     """The numbers of a plan beside those of the record; unmeasured ones left out."""
     planned = numbers | {f"params.{key}": value for key, value in numbers["params"].items()}
-    planned["flops_per_update"] = numbers["flops"]["per_update"]
+    planned["flops_per_update"] = numbers["flops"]["plain"]
+    planned["merged_model_bytes"] = numbers["merged_bytes"]
     measured = record.cost | {f"params.{key}": value for key, value in record.params.items()}
     on_gpu = record.env.get("device") == "cuda"
+    if not on_gpu:  # whose peak was looked for in ordinary updates
+        planned["peak_memory_bytes"] = numbers["update_peak_bytes"]
     found = []
     for quantity in (*EXACT, *TOLD):
         bound = 0.0 if quantity in EXACT else None

@@ -9,7 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lowrank_bench.checks import check
-from lowrank_bench.compose import composed, composed_each
+from lowrank_bench.compose import composed, composed_each, is_choice
 from lowrank_bench.identity import identify
 
 TOKENS = "data=random_tokens"
@@ -25,19 +25,21 @@ def grid(
     Raises: ConfigError, or Hydra's errors, for overrides that do not fit.
     """
     words = list(overrides)
-    first = composed(_one_of_each(words) if sweep else words, folder, with_hydra=True)
+    files = [word for word in (_one_of_each(words) if sweep else words) if is_choice(word, folder)]
+    first = composed(files, folder, with_hydra=True)
     if _wants_tokens(first) and not any(_key(word) == "data" for word in words):
         words.append(TOKENS)
     if not sweep and first.hydra.mode != RunMode.MULTIRUN:
-        points = [words]
+        configs = [composed(words, folder)]
     else:
         given = {_key(word) for word in words}
         own = first.hydra.sweeper.params or {}
         words += [f"{key}={value}" for key, value in own.items() if key not in given]
         parsed = OverridesParser.create().parse_overrides(words)
         (points,) = BasicSweeper.split_arguments(parsed, None)
+        configs = composed_each(points, folder)
     found: dict[str, DictConfig] = {}
-    for cfg in composed_each(points, folder):
+    for cfg in configs:
         check(cfg)
         found.setdefault(what_costs(cfg), cfg)
     return list(found.values())

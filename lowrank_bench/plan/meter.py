@@ -79,6 +79,8 @@ class Meter(TorchDispatchMode):
         self.flops += flops
         out = _made(shape)
         self._keep(out)
+        if func in _COPYING:
+            self.peak_bytes = max(self.peak_bytes, self.live_bytes + args[0].nbytes)
         return out
 
     def _keep(self, out: Any) -> None:
@@ -111,6 +113,8 @@ _PRODUCTS = {
     aten.addmm.default: lambda args: args[1].new_empty(args[1].shape[0], args[2].shape[1]),
     aten.bmm.default: lambda args: args[0].new_empty(*args[0].shape[:2], args[1].shape[2]),
 }
+# LAPACK and its kin overwrite what they are given, and so are given a copy.
+_COPYING = (aten._linalg_svd.default, aten.linalg_qr.default)
 _fresh: dict[Any, bool] = {}
 _writing: dict[Any, bool] = {}
 

@@ -113,10 +113,12 @@ class Plan:
             "projector_bytes": ledger.projectors.bytes,
             "state": {key: asdict(size) for key, size in ledger.by_state().items()},
             "activation_bytes": traced.activation_bytes,
+            "update_peak_bytes": traced.update_peak_bytes,
             "peak_memory_bytes": traced.peak_bytes,
             "adapter_bytes": traced.adapter_bytes,
             "merged_bytes": traced.merged_bytes,
-            "flops": asdict(self.flops) | {"per_update": self.flops_per_update},
+            "flops": asdict(self.flops)
+            | {"plain": self.flops.plain(self.micro_batches), "per_update": self.flops_per_update},
             "layers": {"targets": len(self.layers), "no_saving": self.num_no_saving},
             "break_even_rank": self.break_even,
         }

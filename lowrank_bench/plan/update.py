@@ -26,10 +26,14 @@ class Flops:
     step: int  # of the optimizer and the hooks, in an update in which nothing rare happens
     rare: dict[str, tuple[int, int]]  # by what acts: flops at a time, updates between two times
 
+    def plain(self, micro_batches: int) -> int:
+        """Of an update in which nothing rare happens."""
+        return micro_batches * (self.forward + self.backward) + self.step
+
     def per_update(self, micro_batches: int) -> float:
         """Averaged over the updates: SVDs and merges have their share in each."""
         rare = sum(flops / period for flops, period in self.rare.values())
-        return micro_batches * (self.forward + self.backward) + self.step + rare
+        return self.plain(micro_batches) + rare
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class Traced:
     merged_bytes: int | None  # None where no dense network computes the same
     tokens: int | None  # in a micro-batch
     activation_bytes: int  # kept from the forward pass of a micro-batch for its backward pass
-    peak_bytes: int  # of all that lives, over the first two updates
+    update_peak_bytes: int  # of all that lives, over the first two updates
+    peak_bytes: int  # and over what is rare
     flops: Flops
 
 
@@ -72,6 +77,7 @@ def trace(cfg: DictConfig, micro_batch: int, num_updates: int) -> Traced:
         if within:
             found = passes.gradients()
         then = passes.step(optimizer, 1)
+        in_updates = meter.peak_bytes if within else max(in_passes, meter.peak_bytes)
         seldom = first - then + at_first.backward_flops - found.backward_flops
         rare = dict(_rare(built, optimizer, meter, seldom))
         counted = ledger(model, method.targets, optimizer)
@@ -84,7 +90,8 @@ def trace(cfg: DictConfig, micro_batch: int, num_updates: int) -> Traced:
         merged,
         built.batch.tokens,
         found.kept_bytes,
-        meter.peak_bytes if within else max(in_passes, meter.peak_bytes),
+        in_updates,
+        max(in_updates, meter.peak_bytes),
         Flops(found.forward_flops, found.backward_flops, then, rare),
     )
 
