@@ -1,14 +1,14 @@
 """Floating point operations of the linear algebra that torch's own counter passes over.
 
-`MAPPING` goes into torch.utils.flop_counter.FlopCounterMode(custom_mapping=MAPPING); its entries are
-called as those of torch's `flop_registry`: (*arguments, out_val=outcome, **options). As there, a
-multiplication and an addition are two operations, and formulas see shapes alone. What iterates (an
-SVD, an eigendecomposition) is counted at the usual number of iterations; the terms of lower order
-are left out. Work that grows with the entries only, as AdamW's, counts nothing, as in torch.
+`MAPPING` goes into torch.utils.flop_counter.FlopCounterMode(custom_mapping=MAPPING); its entries
+are called as those of torch's `flop_registry`: (*arguments, out_val=outcome, **options). As there,
+a multiplication and an addition are two operations, and formulas see shapes alone. What iterates
+(an SVD, an eigendecomposition) is counted at the usual number of iterations; the terms of lower
+order are left out. Work that grows with the entries only, as AdamW's, counts nothing, as in torch.
 
-Source: Golub & Van Loan 2013, Matrix Computations, 4th edition; sections stand beside each formula.
-Differs: LAPACK's SVD divides and conquers, which is less work than counted here, by how much depends
-on the matrix.
+Source: Golub & Van Loan 2013, Matrix Computations, 4th edition; sections stand beside formulas.
+Differs: LAPACK's SVD divides and conquers, which is less work than counted here, by how much
+depends on the matrix.
 """
 
 from collections.abc import Callable, Sequence

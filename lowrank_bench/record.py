@@ -18,6 +18,7 @@ SCHEMA = 1
 FILE = "record.json"
 LAST = "last.ckpt"  # beside it: what the run is taken up from, and what it ended with
 BEST = "best.ckpt"  # of the epoch that validation selected, where it selects
+PLAN = "plan.json"  # what `lowrank-plan --check` planned it to cost, beside what it cost
 
 Status = Literal["finished", "diverged", "failed", "oom", "interrupted"]
 RESULTS: tuple[Status, ...] = ("finished", "diverged")  # what is never trained again
@@ -30,14 +31,13 @@ METRICS = (
     *(f"{part}_{name}" for part in PARTS for name in ("perplexity", "bits_per_byte")),
 )
 COSTS = (
-    "train_seconds",
-    "step_time_s",
-    "peak_memory_bytes",
-    "weight_bytes",
-    "gradient_bytes",
-    "optimizer_state_bytes",
-    "checkpoint_bytes",
-    "receipt_seconds",
+    *("train_seconds", "step_time_s", "examples_per_s", "tokens_per_s"),
+    *("flops_per_update", "flops_renewing_update", "energy_j"),
+    *("peak_memory_bytes", "peak_reserved_bytes", "rss_peak_bytes"),
+    *("weight_bytes", "buffer_bytes", "gradient_bytes"),
+    *("optimizer_state_bytes", "projector_bytes"),
+    *("checkpoint_bytes", "adapter_bytes", "merged_model_bytes", "merge_s", "switch_s"),
+    *("receipt_seconds", "measuring_seconds"),
 )
 
 

@@ -115,7 +115,8 @@ def _train(
     if source is not None:  # its own test part, which selects nothing here
         part = source.data.test or source.data.val or source.data.train
         eval_loaders[SOURCE] = to_ask(part, source.objective)
-    receipts, cost = Receipts(model), Cost(folder / LAST)
+    receipts = Receipts(model)
+    cost = Cost(folder / LAST, is_compiled=cfg.run.compile)
     if cfg.run.compile:
         model.compile()
     task = Task(
@@ -140,7 +141,7 @@ def _train(
         precision=cfg.precision,
         max_epochs=cfg.budget.epochs,
         logger=loggers,  # type: ignore[arg-type]  # each is a Logger that can be closed
-        callbacks=[receipts, cost, *changes, checkpoints, progress],
+        callbacks=[cost, receipts, *changes, checkpoints, progress],  # cost: as training stops
         default_root_dir=folder,
         enable_progress_bar=isinstance(progress, UpdateBar),
         num_sanity_val_steps=0,
@@ -154,6 +155,8 @@ def _train(
             _cut_back(folder, -1)
             if eval_loaders:
                 trainer.validate(task, [*eval_loaders.values()], verbose=False)
+            else:
+                task.trainer = trainer  # whose loggers the row goes to
             task.log_epoch(0)
         else:
             _cut_back(folder, last)
@@ -217,6 +220,7 @@ def _quiet() -> None:
     for remark in (
         ".*does not have many workers.*",
         ".*`isinstance\\(treespec, LeafSpec.*",
+        ".*have no `val_dataloader`. Skipping val loop.*",
         ".*recommended to use `self.log.*sync_dist=True.*",  # what is logged is the devices' sum
     ):
         warnings.filterwarnings("ignore", remark)

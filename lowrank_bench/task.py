@@ -1,29 +1,28 @@
 """The LightningModule: the clock of optimizer updates, the loss, the metrics."""
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from statistics import fmean
 from time import perf_counter
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
-from lowrank_bench.data.loader import Block, BlockLoader
+from lowrank_bench.data.loader import Block, BlockLoader, batches
 from lowrank_bench.errors import Diverged
-from lowrank_bench.layers.routing import router
+from lowrank_bench.evaluation import Evaluation
 from lowrank_bench.method import Method
 from lowrank_bench.objectives.objective import Objective
-from lowrank_bench.retention import SOURCE, Source
+from lowrank_bench.retention import Source
 from lowrank_bench.seeds import derive
 
 
-class Task(L.LightningModule):
+class Task(Evaluation):
     """Trains a model by an objective, a block of updates in one `training_step`.
 
     The clock is `update`, the number of optimizer updates done. One update, in this order:
@@ -32,6 +31,9 @@ class Task(L.LightningModule):
     gradients live, then `step_end` hooks, and the clock advances. Hooks
     are called with (model, optimizer, index of this update). A block of 16 updates gives the
     bits of 16 blocks of one; it only spreads Lightning's cost for each step.
+
+    While `watch` is set, each update happens inside the context that it makes of the update's
+    index, and is not among the timed ones; whoever set it sets it back to None.
 
     Raises: Diverged when the training loss becomes NaN or infinite.
     """
@@ -57,14 +59,11 @@ class Task(L.LightningModule):
         source: Source | None = None,
         first_update: Callable[[nn.Module], None] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(model, objective, eval_names=eval_names, source=source)
         self.automatic_optimization = False
-        self.model = model
         self.method = method
-        self.objective = objective
         self.num_updates = num_updates
         self.seed = seed
-        self.eval_names = list(eval_names)  # what the validation loaders hold, in order
         self.log_every = log_every
         self.accumulate = accumulate  # micro-batches in a batch
         self.clip_norm = clip_norm
@@ -72,11 +71,9 @@ class Task(L.LightningModule):
         self.step_seconds = array("d")  # one entry an update, on a GPU one a block
         self.train_seconds = 0.0  # free of evaluation
         self._unlogged: list[float] = []  # losses since the last point of the curve
-        self.evaluated: dict[str, float] = {}
+        self.watch: Callable[[int], AbstractContextManager[None]] | None = None
         self.first_update = first_update  # called with the model after update 0
         self._penalty = method.slots.penalty
-        self._source = [source]  # in a list, since its head is no part of what trains
-        self._route = router(model)  # adapter ids go to the banks, if there are any
         self._trained = [p for p in model.parameters() if p.requires_grad]
 
     def configure_optimizers(self) -> Any:
@@ -118,39 +115,61 @@ class Task(L.LightningModule):
         """Train on the batches of a block; return the mean of their losses, for whoever asks."""
         optimizer: Any = self.optimizers()  # one each, whatever Lightning's types allow
         schedule: Any = self.lr_schedulers()
-        hooks, bare = self.method.hooks, optimizer.optimizer
-        timed_alone = self.device.type == "cpu"
+        timed_alone, watched = self.device.type == "cpu", False
         started = block_started = perf_counter()
         losses, rates = [], []
-        for batch in _batches(block, self.trainer.world_size):
-            for parameter in self._trained:  # here, so that gradients live on after the step
-                parameter.grad = None
-            loss = self._backward(*batch)
-            rates.append(self.lr)
-            with self._uncast:
-                if not self._is_scaled:
-                    self._before_step(bare)
-                optimizer.step()
-                schedule.step()
-                hooks.after_step(self.model, bare, self.update)
-                hooks.step_end(self.model, bare, self.update)
-                if self.update == 0 and self.first_update is not None:
+        for batch in batches(block, self.trainer.world_size):
+            if (watch := self.watch) is None:
+                loss, rate = self._train_on(*batch, optimizer, schedule)
+            else:
+                watched = True
+                with watch(self.update):
+                    loss, rate = self._train_on(*batch, optimizer, schedule)
+            if self.update == 0 and self.first_update is not None:
+                with self._uncast:
                     self.first_update(self.model)
             self.update += 1
             losses.append(loss)
+            rates.append(rate)
             if timed_alone:
                 now = perf_counter()
-                self.step_seconds.append(now - started)
+                if watch is None:
+                    self.step_seconds.append(now - started)
                 started = now
         self._route(None)
         means = self._mean_over_devices(torch.stack(losses))
-        self._account(means, rates)
-        if not timed_alone:  # the check of the losses has waited for the device
+        values = means.tolist()  # waits for the device
+        if not timed_alone and not watched:
             self.step_seconds.append((perf_counter() - block_started) / len(losses))
+        self._account(means, values, rates)
         now = perf_counter()
         self.train_seconds += now - self._mark  # with the fetching of the block
         self._mark = now
         return means.mean()
+
+    def _train_on(
+        self,
+        x: Tensor,
+        y: Tensor,
+        ids: Tensor | None,
+        targets: int | None,
+        optimizer: Any,
+        schedule: Any,
+    ) -> tuple[Tensor, float]:
+        """One update; return the loss of its batch and the learning rate it was made at."""
+        hooks, bare = self.method.hooks, optimizer.optimizer
+        for parameter in self._trained:  # here, so that gradients live on after the step
+            parameter.grad = None
+        loss = self._backward(x, y, ids, targets)
+        rate = self.lr
+        with self._uncast:
+            if not self._is_scaled:
+                self._before_step(bare)
+            optimizer.step()
+            schedule.step()
+            hooks.after_step(self.model, bare, self.update)
+            hooks.step_end(self.model, bare, self.update)
+        return loss, rate
 
     def _backward(self, x: Tensor, y: Tensor, ids: Tensor | None, targets: int | None) -> Tensor:
         """Leave a batch's gradients; return its loss.
@@ -189,9 +208,8 @@ class Task(L.LightningModule):
         wrapped = self.trainer.strategy.model
         return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
 
-    def _account(self, losses: Tensor, rates: Sequence[float]) -> None:
+    def _account(self, losses: Tensor, values: Sequence[float], rates: Sequence[float]) -> None:
         """Check and keep the losses of a block; hand a point of the curve to the loggers."""
-        values = losses.tolist()
         if not torch.isfinite(losses).all():
             first = next(i for i, value in enumerate(values) if value - value != 0)
             raise Diverged(self.update - len(values) + first, values[first])
@@ -231,69 +249,5 @@ class Task(L.LightningModule):
         self._unlogged = checkpoint["unlogged"]
         self.update = checkpoint["global_step"]
 
-    # Evaluation
-
-    def on_validation_model_zero_grad(self) -> None:
-        """Nothing: gradients stay for the receipts, where Lightning would drop them."""
-
-    def on_validation_epoch_start(self) -> None:
-        self._sums = {name: torch.zeros(3, dtype=torch.float64) for name in self.eval_names}
-
-    def validation_step(self, block: Block, batch_idx: int, dataloader_idx: int = 0) -> None:
-        x, y, _, *ids = block
-        name = self.eval_names[dataloader_idx]
-        self._route(ids[0] if ids else None)
-        with self._standing_in(name) as objective:
-            self._sums[name] += objective.sums(self.model(x), y)
-        self._route(None)
-
-    def on_validation_epoch_end(self) -> None:
-        for name, sums in self._sums.items():
-            metrics = self._objective(name).metrics(self._sum_over_devices(sums))
-            self.evaluated |= {f"{name}_{metric}": value for metric, value in metrics.items()}
-        if "val" in self._sums:  # what a checkpoint may be selected by
-            for metric in ("accuracy", "loss"):
-                self.log(f"val_{metric}", self.evaluated[f"val_{metric}"], logger=False)
-
-    def _objective(self, name: str) -> Objective:
-        source = self._source[0]
-        return source.objective if name == SOURCE and source else self.objective
-
-    @contextmanager
-    def _standing_in(self, name: str) -> Iterator[Objective]:
-        """The model as it is asked about the part `name`: about the source, by its own head."""
-        source = self._source[0]
-        if name == SOURCE and source:
-            with source.head_on(self.model):
-                yield source.objective
-        else:
-            yield self.objective
-
-    # A test is an evaluation of one loader, named by `eval_names` like any other.
-    on_test_epoch_start = on_validation_epoch_start
-    test_step = validation_step
-    on_test_epoch_end = on_validation_epoch_end
-
-    def _sum_over_devices(self, value: Tensor) -> Tensor:
-        if self.trainer.world_size == 1:  # it stays here: not every device has float64
-            return value
-        return self.trainer.strategy.reduce(value.to(self.device), reduce_op="sum")
-
     def _mean_over_devices(self, value: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(value.to(self.device), reduce_op="mean")
-
-
-def _batches(
-    block: Block, world_size: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor | None, int | None]]:
-    """The batches of a block: x, y, adapter ids if any; with several devices, this one's part
-    of one batch, and the number of targets in all of it.
-    """
-    x, y, size, *ids = block
-    if world_size > 1:
-        yield x, y, (ids[0] if ids else None), size
-        return
-    xs, ys = x.split(size), y.split(size)
-    parts = ids[0].split(size) if ids else (None,) * len(xs)
-    for batch_x, batch_y, batch_ids in zip(xs, ys, parts, strict=True):
-        yield batch_x, batch_y, batch_ids, None

@@ -15,14 +15,13 @@ METRICS = [
     *("test_perplexity", "test_bits_per_byte", "source_perplexity", "source_bits_per_byte"),
 ]
 COSTS = [
-    "train_seconds",
-    "step_time_s",
-    "peak_memory_bytes",
-    "weight_bytes",
-    "gradient_bytes",
-    "optimizer_state_bytes",
-    "checkpoint_bytes",
-    "receipt_seconds",
+    *("train_seconds", "step_time_s", "examples_per_s", "tokens_per_s"),
+    *("flops_per_update", "flops_renewing_update", "energy_j"),
+    *("peak_memory_bytes", "peak_reserved_bytes", "rss_peak_bytes"),
+    *("weight_bytes", "buffer_bytes", "gradient_bytes"),
+    *("optimizer_state_bytes", "projector_bytes"),
+    *("checkpoint_bytes", "adapter_bytes", "merged_model_bytes", "merge_s", "switch_s"),
+    *("receipt_seconds", "measuring_seconds"),
 ]
 SECTIONS = [
     "schema",

@@ -1,8 +1,6 @@
 """What a run says of whether its method acted."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,25 +14,6 @@ from lowrank_bench.receipt import receipt
 
 Fit = Callable[..., tuple[Any, list[dict[str, Any]]]]
 Ran = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def ran(composed: Callable[..., Any], tmp_path: Path) -> Ran:
-    """Train a whole run in this process, and return its record."""
-    from omegaconf import OmegaConf
-
-    from lowrank_bench.job import Job
-    from lowrank_bench.run import run
-
-    def train(*overrides: str) -> dict[str, Any]:
-        cfg = composed("logger=local", "model.hidden=[32,32]", "rank=4", *overrides)
-        cfg = OmegaConf.create({**cfg, "hydra": {"runtime": {"choices": {}}}})
-        folder = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
-        folder.mkdir()
-        assert run(cfg, Job(cfg, []).new_record(), folder, lambda message: None, alone=False) == 0
-        return json.loads((folder / "record.json").read_text())
-
-    return train
 
 
 def test_the_dense_weight_of_every_layer_is_seen_once(composed) -> None:
