@@ -49,8 +49,8 @@ def compare(numbers: dict[str, Any], record: RunRecord) -> list[Comparison]:
     planned["merged_model_bytes"] = numbers["merged_bytes"]
     measured = record.cost | {f"params.{key}": value for key, value in record.params.items()}
     on_gpu = record.env.get("device") == "cuda"
-    if not on_gpu:  # whose peak was looked for in ordinary updates
-        planned["peak_memory_bytes"] = numbers["update_peak_bytes"]
+    if not on_gpu:  # there an ordinary update was looked at, and what it allocated
+        planned["peak_memory_bytes"] = numbers["update_peak_bytes"] - numbers["batch_bytes"]
     found = []
     for quantity in (*EXACT, *TOLD):
         bound = 0.0 if quantity in EXACT else None

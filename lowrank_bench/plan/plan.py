@@ -112,6 +112,7 @@ class Plan:
             "optimizer_state_bytes": ledger.states.bytes,
             "projector_bytes": ledger.projectors.bytes,
             "state": {key: asdict(size) for key, size in ledger.by_state().items()},
+            "batch_bytes": traced.batch_bytes,
             "activation_bytes": traced.activation_bytes,
             "update_peak_bytes": traced.update_peak_bytes,
             "peak_memory_bytes": traced.peak_bytes,

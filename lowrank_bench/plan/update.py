@@ -46,6 +46,7 @@ class Traced:
     adapter_bytes: int
     merged_bytes: int | None  # None where no dense network computes the same
     tokens: int | None  # in a micro-batch
+    batch_bytes: int  # of a micro-batch itself, inputs and targets
     activation_bytes: int  # kept from the forward pass of a micro-batch for its backward pass
     update_peak_bytes: int  # of all that lives, over the first two updates
     peak_bytes: int  # and over what is rare
@@ -89,6 +90,7 @@ def trace(cfg: DictConfig, micro_batch: int, num_updates: int) -> Traced:
         saved,
         merged,
         built.batch.tokens,
+        built.batch.x.nbytes + built.batch.y.nbytes,
         found.kept_bytes,
         in_updates,
         max(in_updates, meter.peak_bytes),
