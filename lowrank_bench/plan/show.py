@@ -73,7 +73,6 @@ def _one(answer: Answer, question: Question, console: Console) -> None:
     roles = ", ".join(f"{role} {count:,}" for role, count in params["by_role"].items())
     table.add_row("  that train", f"{params['trainable']:,}", roles)
     table.add_section()
-    unit = unit_for(device.peak)
     rows: list[tuple[str, int | None, str]] = [
         ("weights", device.weights, ""),
         ("buffers", numbers["buffer_bytes"], ""),
@@ -87,7 +86,7 @@ def _one(answer: Answer, question: Question, console: Console) -> None:
     ]
     for what, size, note in rows:
         if size or what not in ("buffers", "in transit"):
-            table.add_row(what, f"{told(size, unit)} {unit}" if size is not None else "none", note)
+            table.add_row(what, with_unit(size) if size is not None else "none", note)
     table.add_section()
     per_update = flops["per_update"]
     table.add_row("FLOP an update", magnitude(per_update), "products and decompositions")
@@ -99,8 +98,7 @@ def _one(answer: Answer, question: Question, console: Console) -> None:
         table.add_row(f"  {what}", magnitude(once), f"every {period} updates; {share:.1%} of all")
     table.add_section()
     if (rank := numbers["break_even_rank"]) is not None:
-        note = _saving(numbers)
-        table.add_row("break-even rank", f"{rank:,.1f}", note)
+        table.add_row("break-even rank", f"{rank:,.1f}", _saving(answer))
     console.print(table)
 
 
@@ -222,16 +220,18 @@ def _activations(answer: Answer, console: Console) -> None:
 
 
 def _against(total: int, dense: int) -> str:
-    return f"{total / dense:.3g} of the {dense:,} without the method" if total != dense else ""
+    if total > dense:
+        return f"{total - dense:,} more than without the method"
+    return f"{total / dense:.3g} of the {dense:,} without the method" if total < dense else ""
 
 
-def _saving(numbers: dict[str, Any]) -> str:
-    layers = numbers["layers"]
-    if layers["no_saving"]:
-        return (
-            f"{layers['no_saving']} of {layers['targets']} target layers train no less than dense"
-        )
-    return f"of the first of {layers['targets']} target layers; all of them still save"
+def _saving(answer: Answer) -> str:
+    layers = answer.layers
+    if all(layer.trains == layer.m * layer.n for layer in layers):
+        return f"of two factors, in the first of {len(layers)} target layers; here all are whole"
+    if none := sum(not layer.saves for layer in layers):
+        return f"{none} of {len(layers)} target layers are beyond theirs, and save nothing"
+    return f"in the first of {len(layers)} target layers; all of them save"
 
 
 def plain_table(*headings: str) -> Table:

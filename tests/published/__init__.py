@@ -1,0 +1,1 @@
+"""What publications say that training costs, counted again by the planner."""
