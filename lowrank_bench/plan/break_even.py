@@ -20,6 +20,7 @@ class LayerPlan:
     n: int
     trains: int  # parameters
     kept: Size  # weights, gradients and optimizer state
+    is_whole: bool  # the weight itself trains
 
     @property
     def break_even(self) -> float:
@@ -37,8 +38,8 @@ class LayerPlan:
 
     @property
     def saves(self) -> bool:
-        """Whether fewer parameters train than the weight has."""
-        return self.trains < self.m * self.n
+        """Whether fewer parameters train than the weight has, where it is not itself that trains."""
+        return self.is_whole or self.trains < self.m * self.n
 
 
 def layers(ledger: Ledger, shapes: dict[str, tuple[int, int]]) -> list[LayerPlan]:
@@ -53,6 +54,7 @@ def layers(ledger: Ledger, shapes: dict[str, tuple[int, int]]) -> list[LayerPlan
                 n,
                 sum(e.weight.elements for e in inside if e.trains and e.role != "bias"),
                 total(size for e in inside for size in (e.weight, e.gradient, e.state)),
+                any(e.trains and e.role == "dense" for e in inside),
             )
         )
     return found

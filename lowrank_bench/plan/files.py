@@ -36,7 +36,7 @@ def write(answers: Sequence[Answer], question: Question, out: Path) -> Path:
     writer.writeheader()
     writer.writerows(rows)
     full = [answer.numbers | {"device": asdict(answer.device)} for answer in answers]
-    page = _page(answers, picture, figure.finding, figure.caption)
+    page = _page(answers, picture, figure.finding)
     files = {
         "index.html": page.encode(),
         "memory.svg": picture.encode(),
@@ -82,7 +82,7 @@ def row(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _page(answers: Sequence[Answer], picture: str, finding: str, caption: str) -> str:
+def _page(answers: Sequence[Answer], picture: str, finding: str) -> str:
     templates = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -96,7 +96,6 @@ def _page(answers: Sequence[Answer], picture: str, finding: str, caption: str) -
         has_room=answers[0].fits is not None,
         picture=Markup(picture),
         finding=finding,
-        caption=caption,
         style=Markup(STYLE.read_text(encoding="utf-8")),
         package=__version__,
     )

@@ -227,7 +227,7 @@ def _against(total: int, dense: int) -> str:
 
 def _saving(answer: Answer) -> str:
     layers = answer.layers
-    if all(layer.trains == layer.m * layer.n for layer in layers):
+    if all(layer.is_whole for layer in layers):
         return f"of two factors, in the first of {len(layers)} target layers; here all are whole"
     if none := sum(not layer.saves for layer in layers):
         return f"{none} of {len(layers)} target layers are beyond theirs, and save nothing"

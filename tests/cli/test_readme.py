@@ -20,6 +20,7 @@ COMMANDS = [
     for line in block.strip().splitlines()
 ]
 BENCH = [line for line in COMMANDS if re.match(r"lowrank-bench|python -m lowrank_bench", line)]
+PLAN = [line for line in COMMANDS if line.startswith("lowrank-plan")]
 SHORT = ("epochs=1", "logger=local")  # the last of two equal keys wins
 
 
@@ -29,7 +30,7 @@ def _written(language: str) -> str:
 
 def test_every_command_of_the_readme_is_known_to_a_test_or_to_ci():
     ours = {"make bench", "make test", "lowrank-report runs"}
-    assert set(COMMANDS) - set(BENCH) == ours
+    assert set(COMMANDS) - {*BENCH, *PLAN} == ours
     assert len(BENCH) >= 5
 
 
@@ -56,6 +57,15 @@ def test_the_commands_run_and_their_runs_can_be_reported(bench, here, env):
     )
     assert report.returncode == 0, report.stderr
     assert "small" in report.stdout
+    for line in PLAN:
+        planned = subprocess.run(
+            [sys.executable, "-m", "lowrank_bench.plan.cli", *shlex.split(line)[1:]],
+            cwd=here,
+            env=env,
+            capture_output=True,
+            text=True,
+        )
+        assert planned.returncode == 0, (line, planned.stderr)
     assert (here / "reports" / "runs" / "index.html").exists()
 
 
