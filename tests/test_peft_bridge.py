@@ -110,6 +110,12 @@ def test_ia3_scales_named_layers_at_their_input() -> None:
     assert shapes == [16, 16, 4]  # outputs, inputs, outputs
 
 
+def test_ia3_does_not_pass_over_a_name_that_is_no_target() -> None:
+    method = load_method("ia3", [f"{ADAPT}.feedforward_modules=[down]"])
+    with pytest.raises(ConfigError, match="feedforward_modules: the glob 'down' matches nothing"):
+        method.apply(net())
+
+
 @pytest.mark.parametrize(
     ("name", "more", "line"),
     [

@@ -7,7 +7,7 @@ from math import ceil
 from typing import Any
 
 from lowrank_bench.errors import ConfigError
-from lowrank_bench.names import hint
+from lowrank_bench.names import hint, match
 
 KEY = "method.adapter.config"
 OURS = {
@@ -54,7 +54,10 @@ def complete(
     known = {field.name for field in fields(cls)}
     found = dict(given) | {"target_modules": exactly(targets)}
     if "feedforward_modules" in known:  # IA3: scaled at their input, all others at their output
-        found["feedforward_modules"] = exactly(given.get("feedforward_modules") or [])
+        asked = given.get("feedforward_modules") or []
+        if not isinstance(asked, str):  # which is a pattern of PEFT's own
+            asked = match(asked, targets, key=f"{KEY}.feedforward_modules")
+        found["feedforward_modules"] = exactly(asked)
     if "total_step" in known:
         found["total_step"] = PENDING
     return (by_rank(known, given, rank) if rank is not None else {}) | found

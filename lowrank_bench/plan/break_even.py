@@ -38,7 +38,7 @@ class LayerPlan:
 
     @property
     def saves(self) -> bool:
-        """Whether fewer parameters train than the weight has, where it is not itself that trains."""
+        """Whether fewer parameters train than the weight has, or the weight itself does."""
         return self.is_whole or self.trains < self.m * self.n
 
 
