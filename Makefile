@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test lint check format benchmarks clean
+.PHONY: help bench test lint check format benchmarks published-costs gpu-check clean
 
 help: ## Show what there is
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 bench: $(READY) ## Train every method on built-in data; a table, and a page to open
 	$(BIN)/lowrank-bench experiment=quick
@@ -25,14 +25,18 @@ lint: $(READY) ## Style and types
 check: lint ## Lint, types and the fast tests
 	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu"
 
+gpu-check: $(READY) ## The tests that need a GPU
+	$(BIN)/python -m pytest -q -m gpu
+
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmarks: $(READY) ## Time the bench against plain PyTorch, and its methods against public ones
-	$(BIN)/python benchmarks/overhead.py
-	$(BIN)/python benchmarks/methods.py
-	$(BIN)/python benchmarks/switching.py
+benchmarks: $(READY) ## Time the bench and write docs/benchmarks.md; 25 minutes, on a quiet machine
+	$(BIN)/python -m benchmarks
+
+published-costs: $(READY) ## Count published numbers again, and write docs/published-costs.md
+	$(BIN)/python -m tests.published
 
 clean: ## Remove the virtual environment; runs stay
 	rm -rf $(VENV)

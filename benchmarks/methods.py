@@ -1,33 +1,25 @@
 """A training step of ours against the public implementations'.
 
-    python benchmarks/methods.py [--rounds 15] [--steps 8] [--device cpu]
-
 Six linear layers of 1024 x 1024, batch 64, one CPU thread (or a GPU). A step is forward, backward
 and optimizer, with AdaLoRA's allocator, without GaLore's refresh (every 200 steps on both sides).
 In each round both sides of a pair take turns, a step each; the round's ratio is that of their
-median steps. The table has the median ratio over rounds with its bootstrap 95 % interval.
-2 cores, 2 to 4 minutes.
+median steps. 2 cores, 2 to 4 minutes.
 """
 
-import argparse
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from itertools import chain
 from statistics import median
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from scipy.stats import bootstrap
 from torch import nn
 
+from benchmarks.measure import Rounds, Verdict, interval, middle, of, ratios, table
 from lowrank_bench import load_method
-from lowrank_bench.environment import versions
 
 WIDTH, DEPTH, BATCH = 1024, 6, 64
 LR, RANK, GALORE_RANK = 1e-4, 8, 128
@@ -170,8 +162,8 @@ def timed(step: Step, device: str) -> float:
     return perf_counter() - started
 
 
-def compare(pair: tuple[Step, Step], rounds: int, steps: int, device: str) -> np.ndarray:
-    """Median step of both sides in each round, (rounds, 2) seconds."""
+def compare(pair: tuple[Step, Step], rounds: int, steps: int, device: str) -> Rounds:
+    """Median step of ours and theirs in each round, in seconds."""
     for step in chain(pair, pair, pair):  # allocators, caches, the first projector
         timed(step, device)
     medians = []
@@ -181,41 +173,68 @@ def compare(pair: tuple[Step, Step], rounds: int, steps: int, device: str) -> np
         for _ in range(steps):
             for side in order:
                 times[side].append(timed(pair[side], device))
-        medians.append([median(side) for side in times])
-    return np.array(medians)
+        medians.append({"ours": median(times[0]), "theirs": median(times[1])})
+    return medians
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="a training step against the public ones")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--only", nargs="*", default=list(PAIRS), choices=list(PAIRS))
-    chosen = parser.parse_args()
-    warnings.simplefilter("ignore")  # the references' own remarks
+def measure(quick: bool, device: str = "cpu") -> dict[str, Any]:
+    rounds, steps = (2, 1) if quick else (15, 8)
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    console = Console()
-    table = Table("method", "against", "theirs, ms", "ours, ms", "ratio", "95 %")
-    for name in track(chosen.only, "training", console=console, transient=True):
-        package, our, their = PAIRS[name]
-        pair = (our(chosen.device), their(chosen.device))
-        seconds = compare(pair, chosen.rounds, chosen.steps, chosen.device)
-        ratios = seconds[:, 0] / seconds[:, 1]
-        interval = bootstrap(
-            (ratios,), np.median, method="percentile", rng=np.random.default_rng(0)
-        ).confidence_interval
-        ours_ms, theirs_ms = np.median(seconds, axis=0) * 1e3
-        table.add_row(
-            name,
-            package,
-            f"{theirs_ms:.1f}",
-            f"{ours_ms:.1f}",
-            f"{np.median(ratios):.2f}",
-            f"{interval.low:.2f}–{interval.high:.2f}",
-        )
-    console.print(table)
-    console.print(", ".join(f"{name} {version}" for name, version in versions().items()))
+    found = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the references' own remarks
+        for name, (_, our, their) in PAIRS.items():
+            found[name] = compare((our(device), their(device)), rounds, steps, device)
+    torch.set_num_threads(threads)
+    packages = dict.fromkeys(package for package, *_ in PAIRS.values())
+    return {
+        "steps": steps,
+        "device": device,
+        "packages": {package: version(package) for package in packages},
+        "rounds": found,
+    }
 
 
-if __name__ == "__main__":
-    main()
+def verdicts(found: dict[str, Any]) -> list[Verdict]:
+    told = []
+    for name, rounds in found["rounds"].items():
+        ratio = float(middle(ratios(rounds, "ours", "theirs"), ".4f"))
+        what = f"a step of {name} against {PAIRS[name][0]}"
+        told.append(Verdict(what, "at most 1× the time", f"{ratio:.2f}×", ratio <= 1))
+    return told
+
+
+def section(found: dict[str, Any]) -> str:
+    rows = []
+    for name, rounds in found["rounds"].items():
+        theirs, ours = (float(middle(of(rounds, side), ".6f")) for side in ("theirs", "ours"))
+        ratio = ratios(rounds, "ours", "theirs")
+        low, high = interval(ratio)
+        spread = f"{low:.2f}–{high:.2f}"
+        shown = (f"{theirs * 1e3:.1f}", f"{ours * 1e3:.1f}", middle(ratio), spread)
+        rows.append((name, PAIRS[name][0], *shown))
+    packages = ", ".join(f"{name} {number}" for name, number in found["packages"].items())
+    number = len(next(iter(found["rounds"].values())))
+    where = "one CPU thread" if found["device"] == "cpu" else found["device"]
+    return f"""
+Six linear layers of 1024 × 1024, batch 64, {where}. A step is forward, backward and optimizer;
+AdaLoRA's allocator acts at every step on both sides; refreshes of GaLore's and APOLLO's
+projections, every 200 steps, are not among them. In each of {number} rounds both sides take
+turns, {found["steps"]} steps each; a round's ratio is that of its median steps, and the table
+has the median over rounds with its bootstrap 95 % interval. Rank 8 (AdaLoRA from 12, GaLore and
+APOLLO 128), AdamW on both sides. {packages}.
+
+{table(("method", "against", "theirs, ms", "ours, ms", "ratio", "95 %"), rows)}
+What made the difference:
+
+- LoRA, VeRA, AdaLoRA: the scale acts on the r-wide side, and the correction is added inside its
+  own matrix product.
+- DoRA: the row norms of W0 + s BA come from |W0|², which is kept, and products of r columns.
+  Where that would lose digits (half precision, narrow layers) the sum is formed.
+- AdaLoRA: scores, averages and masks are computed for all layers of a shape at once.
+- GaLore: the weight is moved by one fused product with the projection; no update of its size is
+  formed.
+- APOLLO: the step is one fused multiply-add with the gradient; the norm that limits it is taken
+  from column norms.
+"""

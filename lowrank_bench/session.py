@@ -66,10 +66,11 @@ class Session:
         """Build every job once, in a process that is thrown away, before the first trains."""
         complaints: list[str] = []
         with self.tally.busy("loading torch"):
+            gc.disable()  # a collection walks all that is loaded, and leaves holes to be copied
             from lowrank_bench.rehearsal import try_all  # torch: once, inherited by every run
 
-            gc.collect()
             gc.freeze()  # else the collector of each run copies all pages that it walks over
+            gc.enable()
             atexit.register(gc.unfreeze)  # what is frozen counts as leaked at exit
 
             code = isolated(partial(try_all, _distinct(jobs)), on_message=complaints.append)

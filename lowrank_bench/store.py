@@ -1,6 +1,7 @@
 """Where runs are kept: one folder a fingerprint, one writer at a time."""
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -47,9 +48,7 @@ class Store:
         own = self.root / f"{_safe(identity.label)}-{identity.fingerprint}"
         if own.exists() or not self.root.is_dir():
             return own
-        ending = f"-{identity.fingerprint}"
-        there = (name for name in os.listdir(self.root) if name.endswith(ending))
-        return self.root / next(there, own.name)
+        return self.root / _by_fingerprint(self.root).get(identity.fingerprint, own.name)
 
     def record(self, identity: Identity) -> RunRecord | None:
         """What the run has left, if it has left a record that can be read."""
@@ -79,6 +78,27 @@ class Store:
         numbers = (path.suffix[1:] for path in aside.glob(f"{folder.name}.*"))
         last = max((int(number) for number in numbers if number.isdigit()), default=0)
         folder.rename(aside / f"{folder.name}.{last + 1}")
+
+
+_LISTED: dict[Path, tuple[int, dict[str, str]]] = {}  # {root: (written when, its folders)}
+SETTLED_NS = 2_000_000_000  # coarser than the clock of any file system
+
+
+def _by_fingerprint(root: Path) -> dict[str, str]:
+    """Names of the folders of `root` by their fingerprints.
+
+    A sweep asks for each of its runs, and would list all of them each time. A listing is kept for
+    as long as the folder says that it was not written to; but none of a folder that was written
+    just now, since what is written within one tick of its clock leaves the same time.
+    """
+    written = os.stat(root).st_mtime_ns
+    kept = _LISTED.get(root.absolute())
+    if kept is not None and kept[0] == written:
+        return kept[1]
+    folders = {name.rpartition("-")[2]: name for name in os.listdir(root)}
+    if time.time_ns() - written > SETTLED_NS:
+        _LISTED[root.absolute()] = (written, folders)
+    return folders
 
 
 def why_stale(record: RunRecord, data_checksum: str | None) -> str | None:

@@ -82,6 +82,38 @@ def test_a_run_that_left_no_readable_record_left_none(tmp_path: Path) -> None:
     assert store.record(identity()) is None
 
 
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    listed: list[Any] = []
+    own = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda place: listed.append(place) or own(place))
+    return listed
+
+
+def test_the_folders_are_listed_once_for_many_runs_that_are_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    folder = trained(store, identity())
+    os.utime(tmp_path, (1, 1))  # written long ago
+    listed = counted(monkeypatch)
+    for number in range(5):
+        assert store.record(identity(f"{number:016x}")) is None
+    assert store.folder(identity(method="renamed")) == folder
+    assert len(listed) == 1
+
+
+@pytest.mark.parametrize("written", ["long ago", "within the same tick of the clock"])
+def test_a_folder_that_another_process_made_since_is_seen(tmp_path: Path, written: str) -> None:
+    store, who = Store(tmp_path), identity(method="mine")
+    before = 1 if written == "long ago" else time.time_ns()
+    os.utime(tmp_path, ns=(before, before))
+    assert not store.folder(who).exists()
+    theirs = trained(store, identity(method="theirs"))
+    if written != "long ago":
+        os.utime(tmp_path, ns=(before, before))
+    assert store.folder(who) == theirs
+
+
 def test_a_folder_that_can_be_made_is_writable_and_is_not_made(tmp_path: Path) -> None:
     Store(tmp_path / "deep" / "er").check_writable()
     assert list(tmp_path.iterdir()) == []

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.report.charts import figures
+from lowrank_bench.report.drawing import drawing
 from lowrank_bench.report.frames import frames_of
-from lowrank_bench.report.images import png, svg
 from lowrank_bench.report.label import with_labels
 from lowrank_bench.report.load import Loaded, gather
 from lowrank_bench.report.page import render
@@ -40,13 +40,13 @@ def report(paths: Sequence[Path], out: Path, *, console: Console | None = None) 
     palette = Palette.of(loaded.runs)
     drawn = {section.number: figures(section, palette) for section in found}
 
-    files: Files = _tables(loaded, found)
-    for number, of_section in drawn.items():
-        for figure in of_section:
-            image = svg(figure)
-            files[f"figures/section-{number}-{figure.name}.svg"] = image.encode()
-            files[f"figures/section-{number}-{figure.name}.png"] = png(image)
-    files["index.html"] = render(loaded, found, drawn, title=_title(paths)).encode()
+    named = {
+        f"figures/section-{n}-{each.name}": each for n, those in drawn.items() for each in those
+    }
+    with drawing(named) as images:
+        files: Files = _tables(loaded, found)
+        files["index.html"] = render(loaded, found, drawn, title=_title(paths)).encode()
+        files |= images()
     _write(out, files)
     if console is not None:
         show(found, console)

@@ -115,7 +115,7 @@ def _series(
         alt.Tooltip("trainable:Q", title="trainable parameters", format=","),
     ]
     return [
-        base.mark_rule(strokeWidth=2).encode(y="low:Q", y2="high:Q"),
+        base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q"), y2=alt.Y2("high:Q")),
         encoding.line(base.encode(y=y), shown, palette),
         base.mark_point(filled=True, size=50, opacity=1).encode(y=y, shape=shape, tooltip=tooltip),
     ]
@@ -128,12 +128,14 @@ def _levels(
     colour = encoding.colour(shown, palette)
     base = data.chart("levels", _values(rows, metric)).encode(color=colour)
     drawn = [
-        base.mark_rect(opacity=0.14).encode(y="low:Q", y2="high:Q"),
-        base.mark_rule(strokeWidth=2, strokeDash=[6, 4]).encode(y="mean:Q", tooltip=["label:N"]),
+        base.mark_rect(fillOpacity=0.14).encode(y=alt.Y("low:Q"), y2=alt.Y2("high:Q")),
+        base.mark_rule(strokeWidth=2, strokeDash=[6, 4]).encode(
+            y=alt.Y("mean:Q"), tooltip=[alt.Tooltip("label:N")]
+        ),
     ]
     if len(rows) == 1:  # more names would lie over each other
         names = base.mark_text(align="left", baseline="bottom", dx=5, dy=-4, fontSize=11)
-        drawn.append(names.encode(x=alt.value(0), y="mean:Q", text="label:N"))
+        drawn.append(names.encode(x=alt.XValue(0), y=alt.Y("mean:Q"), text=alt.Text("label:N")))
     return drawn
 
 
@@ -155,7 +157,7 @@ def _diverged(rows: pl.DataFrame, column: str, x: alt.X, data: Datasets) -> list
         color=RED, fontWeight="bold", fontSize=13, dy=-8
     )
     tooltip = alt.Tooltip("tip:N", title="not averaged")
-    return [marks.encode(x=x, y=alt.value("height"), text="text:N", tooltip=tooltip)]
+    return [marks.encode(x=x, y=alt.YValue("height"), text=alt.Text("text:N"), tooltip=tooltip)]
 
 
 def _ticks(low: float, high: float) -> list[float]:

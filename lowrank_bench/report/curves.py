@@ -136,7 +136,9 @@ def _panel(
     ]
     layers = [base.mark_line(strokeWidth=1.8).encode(y=axes.y("mean"))]
     if any(value["n"] > 1 for value in values):
-        layers.insert(0, base.mark_area(opacity=0.18).encode(y=axes.y("low"), y2="high:Q"))
+        layers.insert(
+            0, base.mark_area(fillOpacity=0.18).encode(y=axes.y("low"), y2=alt.Y2("high:Q"))
+        )
     # unseen marks, which are easier to hit than a line
     layers.append(
         base.mark_point(opacity=0, size=50, filled=True).encode(y=axes.y("mean"), tooltip=tooltip)

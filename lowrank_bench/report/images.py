@@ -1,11 +1,16 @@
 """Charts as files, and the one script that draws them in a page: nothing from the network."""
 
+import os
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
+from pathlib import Path
 
 import altair as alt
 import vl_convert
 
-from lowrank_bench.report.figure import Figure
+from lowrank_bench.record import write_atomically
+from lowrank_bench.report.figure import Figure, Spec
 from lowrank_bench.report.theme import PAPER
 
 # the release that altair writes for, as vl-convert names it: 'v6.4.1' is '6.4'
@@ -13,7 +18,11 @@ VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 
 
 def svg(figure: Figure) -> str:
-    return vl_convert.vegalite_to_svg(figure.image_spec(), vl_version=VEGA_LITE, config=PAPER)
+    return svg_of(figure.image_spec())
+
+
+def svg_of(spec: Spec) -> str:
+    return vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE, config=PAPER)
 
 
 def png(image: str) -> bytes:
@@ -21,7 +30,20 @@ def png(image: str) -> bytes:
     return vl_convert.svg_to_png(image, scale=2)
 
 
-@cache  # bundling takes seconds
+@cache
 def javascript() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script."""
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
+    """Vega, Vega-Lite and Vega-Embed as one script.
+
+    Bundling takes seconds, and gives the same for one vl-convert: it is kept on disk.
+    """
+    name = f"vega-{VEGA_LITE}-{version('vl-convert-python')}.js"
+    kept = (
+        Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lowrank_bench" / name
+    )
+    with suppress(OSError, UnicodeDecodeError):
+        return kept.read_text(encoding="utf-8")
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
+    with suppress(OSError):  # a home that cannot be written
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(kept, script)
+    return script

@@ -1,7 +1,10 @@
 """Read records and their curves into frames: one row a run, one row an epoch."""
 
+import gc
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,20 +66,26 @@ def gather(paths: Sequence[Path]) -> Loaded:
     receipts: list[dict[str, Any]] = []
     layers: list[dict[str, Any]] = []
     notes: list[str] = []
-    for path in _record_files(paths):
-        try:
-            record = RunRecord.read(path)
-            row = _row(record, path) | {"run": len(records)}
-            found = _receipts(record, len(records))
-            moved = _layers(record, len(records))
-        except (ValueError, AttributeError, TypeError, OSError) as error:
-            reason = str(error).removeprefix(f"{path}: ")
-            notes.append(f"skipped {path}: {' '.join(reason.split())}")
-            continue
-        records.append(record)
-        rows.append(row | {"num_failed_receipts": sum(r["ok"] is False for r in found)})
-        receipts += found
-        layers += moved
+    of_file: dict[int, int] = {}  # {index of a file: that of its record}
+    files = _record_files(paths)
+    with ThreadPoolExecutor(1) as beside, _uncollected():
+        # polars reads without Python's lock, while Python reads the records
+        curves = beside.submit(read_curves, [(i, path.parent) for i, path in enumerate(files)])
+        for index, path in enumerate(files):
+            try:
+                record = RunRecord.read(path)
+                row = _row(record, path) | {"run": len(records)}
+                found = _receipts(record, len(records))
+                moved = _layers(record, len(records))
+            except (ValueError, AttributeError, TypeError, OSError) as error:
+                reason = str(error).removeprefix(f"{path}: ")
+                notes.append(f"skipped {path}: {' '.join(reason.split())}")
+                continue
+            of_file[index] = len(records)
+            records.append(record)
+            rows.append(row | {"num_failed_receipts": sum(r["ok"] is False for r in found)})
+            receipts += found
+            layers += moved
     if not records:
         raise ConfigError(f"no record could be read; {notes[0]} ({len(notes)} corrupt in all)")
 
@@ -84,11 +93,10 @@ def gather(paths: Sequence[Path]) -> Loaded:
     kept = _once(runs)
     if repeated := len(runs) - len(kept):
         notes.append(f"left out {repeated} older records of runs that have a newer one")
-    folders = [(run, Path(path).parent) for run, path in kept.select("run", "path").rows()]
     return Loaded(
         records=records,
         runs=kept,
-        curves=read_curves(folders),
+        curves=_of_runs(curves.result(), of_file, kept),
         receipts=pl.DataFrame(receipts, schema=RECEIPTS, strict=False).join(
             kept.select("run"), on="run", how="semi"
         ),
@@ -99,6 +107,34 @@ def gather(paths: Sequence[Path]) -> Loaded:
     )
 
 
+def _of_runs(curves: pl.DataFrame, of_file: dict[int, int], kept: pl.DataFrame) -> pl.DataFrame:
+    """The curves of what was kept, by the number of the run instead of the file's."""
+    numbers = pl.DataFrame(
+        {"run": [*of_file], "_run": [*of_file.values()]},
+        schema=dict.fromkeys(("run", "_run"), pl.Int64),
+    ).join(kept.select(pl.col("run").alias("_run")), on="_run", how="semi")
+    return (
+        curves.join(numbers, on="run")
+        .with_columns(pl.col("_run").alias("run"))
+        .select(curves.columns)
+        .sort("run", "epoch")
+    )
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's collector, which would look through all records read so far, again and
+    again, for cycles that JSON has none of.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def _record_files(paths: Sequence[Path]) -> list[Path]:
     files: dict[Path, Path] = {}
     for root in paths:
@@ -107,8 +143,9 @@ def _record_files(paths: Sequence[Path]) -> list[Path]:
         below = list(find(root))
         if not below:
             raise ConfigError(f"{root}: holds no run (looked for {FILE} in it and below it)")
+        real = root.resolve()  # once: to ask it of each file takes six calls a file
         for path in below:
-            files.setdefault(path.resolve(), path)
+            files.setdefault(real / path.relative_to(root), path)
     return list(files.values())
 
 

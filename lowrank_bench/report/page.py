@@ -16,9 +16,11 @@ from lowrank_bench.report.adaptation import changed
 from lowrank_bench.report.figure import Figure
 from lowrank_bench.report.images import javascript
 from lowrank_bench.report.load import PRECEDENCE, Loaded
+from lowrank_bench.report.planned import planned
 from lowrank_bench.report.section import Section
 
 HERE = Path(__file__).parent
+MOST_LISTED = 300  # rows of a table in which each run, or each configuration, has several
 
 
 def render(
@@ -55,6 +57,7 @@ def render(
         grouped=grouped_receipts,
         all_receipts=all_receipts,
         changed=changed,
+        planned=planned,
         has_layers=len(loaded.layers) > 0,
         listed=listed_runs,
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
@@ -74,16 +77,23 @@ def _json(value: Any) -> Markup:
 
 
 def listed_runs(section: Section) -> list[dict[str, Any]]:
-    """Every run with its status and, of what failed, why."""
+    """Every run with its status and, of what failed, why.
+
+    Of very many the first of those that are not plainly finished: nobody reads the others here,
+    and all are in `runs.csv`.
+    """
     notes = section.failed_receipts.group_by("run", maintain_order=True).agg(
         pl.concat_str("receipt", pl.lit(": "), pl.col("note").fill_null("failed"))
         .str.join("; ")
         .alias("receipts")
     )
     score = f"selected_{section.metric.column}" if section.metric else None
+    runs = section.runs.join(notes, on="run", how="left")
+    if len(runs) > MOST_LISTED:
+        is_plain = (pl.col("status") == "finished") & pl.col("receipts").is_null()
+        runs = runs.filter(~is_plain).head(MOST_LISTED)
     return (
-        section.runs.join(notes, on="run", how="left")
-        .with_columns((pl.col(score) if score else pl.lit(None, pl.Float64)).alias("score"))
+        runs.with_columns((pl.col(score) if score else pl.lit(None, pl.Float64)).alias("score"))
         .sort("method_label", "rank", "lr", "seed")
         .to_dicts()
     )
@@ -104,9 +114,16 @@ def grouped_receipts(section: Section) -> list[dict[str, Any]]:
 
 
 def all_receipts(section: Section) -> list[dict[str, Any]]:
-    """Every receipt once a configuration: in how many of its runs it held, and one value."""
+    """Every receipt once a configuration: in how many of its runs it held, and one value.
+
+    Of very many configurations once a method.
+    """
+    receipts = section.receipts
+    if receipts.select("label", "receipt").n_unique() > MOST_LISTED:
+        methods = section.runs.select("run", "method_label")
+        receipts = receipts.join(methods, on="run").with_columns(label=pl.col("method_label"))
     return (
-        section.receipts.group_by("label", "receipt", maintain_order=True)
+        receipts.group_by("label", "receipt", maintain_order=True)
         .agg(
             pl.col("ok").sum().alias("held"),
             pl.col("ok").is_not_null().sum().alias("checked"),
@@ -120,7 +137,11 @@ def all_receipts(section: Section) -> list[dict[str, Any]]:
 def versions(records: list[RunRecord]) -> list[tuple[str, list[str]]]:
     """What the runs say about their software and device, each name with all its values."""
     said: dict[str, dict[str, None]] = {}
+    told: dict[str, Any] | None = None
     for record in records:
+        if record.env == told:  # as nearly always in a sweep
+            continue
+        told = record.env
         listed, git = record.env.get("versions"), record.env.get("git")
         env = (listed if isinstance(listed, dict) else {}) | record.env
         if isinstance(git, dict) and git.get("sha"):

@@ -11,6 +11,8 @@ from lowrank_bench.report import findings
 from lowrank_bench.report.metric import Metric
 from lowrank_bench.report.section import Section
 
+MOST_ROWS = 50  # of a table: the best
+
 
 def show(found: list[Section], console: Console) -> None:
     """Print one table for each control."""
@@ -19,6 +21,8 @@ def show(found: list[Section], console: Console) -> None:
         console.print(_safe(section.heading), style="dim")
         console.print(_safe(findings.headline(section)), style="bold")
         console.print(_table(section))
+        if (more := len(section.table) - MOST_ROWS) > 0:
+            console.print(f"… and {more} more configurations; all are in table.csv", style="dim")
         if told := findings.left_out(section):
             console.print(_safe(told), style="yellow")
         for row in section.failed_receipts.to_dicts():
@@ -29,7 +33,11 @@ def show(found: list[Section], console: Console) -> None:
 
 def _table(section: Section) -> Table:
     """As many columns as say something, so that it fits in 80 characters."""
-    metric, source, rows = section.metric, section.source_metric, section.table.to_dicts()
+    metric, source, rows = (
+        section.metric,
+        section.source_metric,
+        section.table.head(MOST_ROWS).to_dicts(),
+    )
     name = f"{metric.title.lower()} ± SD" if metric else "result"
     several_lrs = len({row["lr"] for row in rows}) > 1
     has_diverged = any(row["diverged"] for row in rows)
