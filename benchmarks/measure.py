@@ -35,6 +35,17 @@ def timed(work: Callable[[], Any]) -> Arm:
     return arm
 
 
+def on_device(work: Callable[[], Any], device: str) -> float:
+    """Seconds of `work`, a GPU waited for."""
+    started = perf_counter()
+    work()
+    if device != "cpu":
+        import torch
+
+        torch.cuda.synchronize()
+    return perf_counter() - started
+
+
 def interleaved(arms: Mapping[str, Arm], number: int, *, warm: bool = True) -> Rounds:
     """Seconds of each arm in each round, in which every arm runs once, in shuffled order.
 

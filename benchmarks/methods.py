@@ -11,14 +11,13 @@ from collections.abc import Callable
 from importlib.metadata import version
 from itertools import chain
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.measure import Rounds, Verdict, interval, middle, of, ratios, table
+from benchmarks.measure import Rounds, Verdict, interval, middle, of, on_device, ratios, table
 from lowrank_bench import load_method
 
 WIDTH, DEPTH, BATCH = 1024, 6, 64
@@ -154,25 +153,17 @@ PAIRS: dict[str, tuple[str, Callable[[str], Step], Callable[[str], Step]]] = {
 }
 
 
-def timed(step: Step, device: str) -> float:
-    started = perf_counter()
-    step()
-    if device != "cpu":
-        torch.cuda.synchronize()
-    return perf_counter() - started
-
-
 def compare(pair: tuple[Step, Step], rounds: int, steps: int, device: str) -> Rounds:
     """Median step of ours and theirs in each round, in seconds."""
     for step in chain(pair, pair, pair):  # allocators, caches, the first projector
-        timed(step, device)
+        on_device(step, device)
     medians = []
     for index in range(rounds):
         order = (0, 1) if index % 2 == 0 else (1, 0)
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(steps):
             for side in order:
-                times[side].append(timed(pair[side], device))
+                times[side].append(on_device(pair[side], device))
         medians.append({"ours": median(times[0]), "theirs": median(times[1])})
     return medians
 

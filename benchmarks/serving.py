@@ -12,14 +12,13 @@ from itertools import cycle
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from time import perf_counter
 from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from benchmarks.measure import Rounds, Verdict, interval, middle, of, ratios, table
+from benchmarks.measure import Rounds, Verdict, interval, middle, of, on_device, ratios, table
 from lowrank_bench import load_method
 from lowrank_bench.layers.routing import route
 from lowrank_bench.models.llama import llama
@@ -64,26 +63,18 @@ def tokens(shape: tuple[int, int], device: str) -> Tensor:
     return torch.randint(VOCABULARY, shape, generator=torch.Generator().manual_seed(0)).to(device)
 
 
-def timed(step: Step, device: str) -> float:
-    started = perf_counter()
-    step()
-    if device != "cpu":
-        torch.cuda.synchronize()
-    return perf_counter() - started
-
-
 @torch.inference_mode()
 def compare(arms: dict[str, Step], length: Length) -> Rounds:
     """Median step of each arm in each round, in seconds."""
     for step in [*arms.values()] * 3:  # allocators, caches
-        timed(step, length.device)
+        on_device(step, length.device)
     names, medians = list(arms), []
     for index in range(length.rounds):
         times: dict[str, list[float]] = {name: [] for name in arms}
         start = index % len(names)
         for _ in range(length.steps):
             for name in [*names[start:], *names[:start]]:
-                times[name].append(timed(arms[name], length.device))
+                times[name].append(on_device(arms[name], length.device))
         medians.append({name: median(each) for name, each in times.items()})
     return medians
 

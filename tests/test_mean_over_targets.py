@@ -69,9 +69,9 @@ def trained(folder: Path, batch_size: int, *, accumulate: int = 1, rank: int = 0
     seen: list[float] = []
     account = task._account
 
-    def remember(losses: Tensor, rates: Any) -> None:
+    def remember(losses: Tensor, values: Any, rates: Any) -> None:
         seen.extend(losses.tolist())
-        account(losses, rates)
+        account(losses, values, rates)
 
     task._account = remember  # type: ignore[method-assign]
     trainer = L.Trainer(

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lowrank_bench.footprint import PROJECTORS
 from lowrank_bench.plan.size import Size, total
 from lowrank_bench.roles import role_of
-
-PROJECTOR = ("P", "Q")  # entries of a state that project a gradient
 
 
 def size_of(tensor: Tensor) -> Size:
@@ -69,7 +68,7 @@ class Ledger:
 
     @property
     def projectors(self) -> Size:
-        return total(size for key, size in self.by_state().items() if key in PROJECTOR)
+        return total(size for key, size in self.by_state().items() if key in PROJECTORS)
 
     def by_role(self) -> dict[str, int]:
         """Trainable parameters by role."""
