@@ -1,6 +1,8 @@
 """Registers the sweeper with Hydra, which looks for plugins in this namespace alone."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
@@ -37,7 +39,7 @@ class RunOnceSweeper(BasicSweeper):
         parser = OverridesParser.create(config_loader=loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         (grid,) = self.split_arguments(overrides, None)
-        jobs = [Job(loader.load_sweep_config(self.config, point), point) for point in grid]
+        jobs = [Job(cfg, point) for cfg, point in zip(self._composed(grid), grid, strict=True)]
         pending = SESSION.plan(jobs)
         if pending:
             if isinstance(self.launcher, BasicLauncher):  # in this process, one after the other
@@ -46,6 +48,19 @@ class RunOnceSweeper(BasicSweeper):
             self.launcher.launch([job.overrides for job in pending], initial_job_idx=0)
         SESSION.train_deferred()
         return []
+
+    def _composed(self, grid: list[list[str]]) -> Iterator[DictConfig]:
+        """As the loader would give them, one by one."""
+        from lowrank_bench.compose import sharing
+
+        assert self.config is not None and self.hydra_context is not None
+        loader, master = self.hydra_context.config_loader, self.config
+        sources = master.hydra.runtime.config_sources
+        folders = [Path(source.path) for source in sources if source.schema == "file"]
+        composed = sharing(grid, folders, lambda chosen: loader.load_sweep_config(master, chosen))
+        for cfg, point in zip(composed, grid, strict=True):
+            cfg.hydra.overrides.task = point
+            yield cfg
 
 
 class Composed:

@@ -1,6 +1,6 @@
 """A config composed outside of any command, whatever else uses Hydra in this process."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -58,34 +58,41 @@ def composed(
 def composed_each(
     points: Sequence[Sequence[str]], folder: str | Path | None = None
 ) -> list[DictConfig]:
-    """`composed` for each point of a sweep.
+    """`composed` for each point of a sweep."""
+    folders = [config_dir(), *([Path(folder)] if folder is not None else [])]
+    return list(sharing(points, folders, lambda chosen: composed(chosen, folder)))
 
-    Hydra reads and merges some thirty files for a config, 0.1 to 0.3 s; points that choose the
-    same files share that, and only set their values.
+
+def sharing(
+    points: Sequence[Sequence[str]],
+    folders: Sequence[Path],
+    compose: Callable[[list[str]], DictConfig],
+) -> Iterator[DictConfig]:
+    """The configs that `compose` would give for the points of a sweep.
+
+    Hydra reads and merges some thirty files for one, 0.1 to 0.3 s. Points that choose the same
+    files, from `folders`, share that, and only set their values, as Hydra does it last.
     """
     parser = OverridesParser.create()
     read: dict[tuple[str, ...], DictConfig] = {}
-    found = []
     for point in points:
         parsed = parser.parse_overrides(list(point))
-        chosen = tuple(str(each.input_line) for each in parsed if _chooses(each, folder))
+        chosen = tuple(str(each.input_line) for each in parsed if _chooses(each, folders))
         if chosen not in read:
-            read[chosen] = composed(chosen, folder)
+            read[chosen] = compose(list(chosen))
         cfg = deepcopy(read[chosen])
-        values = [each for each in parsed if not _chooses(each, folder)]
+        values = [each for each in parsed if not _chooses(each, folders)]
         ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
-        found.append(cfg)
-    return found
+        yield cfg
 
 
 def is_choice(word: str, folder: str | Path | None = None) -> bool:
     """Whether an override may decide which files are read, or is not as simple as a value."""
     (parsed,) = OverridesParser.create().parse_overrides([word])
-    return _chooses(parsed, folder)
+    return _chooses(parsed, [config_dir(), *([Path(folder)] if folder is not None else [])])
 
 
-def _chooses(override: Override, folder: str | Path | None) -> bool:
+def _chooses(override: Override, folders: Sequence[Path]) -> bool:
     key = override.key_or_group
-    folders = [config_dir(), *([Path(folder)] if folder is not None else [])]
     plain = not (override.is_add() or override.is_delete() or override.package)
     return not plain or key.startswith("hydra") or any((each / key).is_dir() for each in folders)

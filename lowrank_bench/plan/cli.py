@@ -1,6 +1,7 @@
 """The command `lowrank-plan [-m] OVERRIDES`."""
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not console.is_terminal:  # a file or a pipe has no width
         console = Console(highlight=False, width=WIDTH)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # shapes need none
+    if arguments is None:  # a command of its own
+        gc.disable()  # a collection walks all of torch, again and again while it is loaded
     try:
         if given.check:
             from lowrank_bench.plan.check import check_runs

@@ -27,8 +27,8 @@ def grid(
     words = list(overrides)
     files = [word for word in (_one_of_each(words) if sweep else words) if is_choice(word, folder)]
     first = composed(files, folder, with_hydra=True)
-    if _wants_tokens(first) and not any(_key(word) == "data" for word in words):
-        words.append(TOKENS)
+    more = _wants_tokens(first) and not any(_key(word) == "data" for word in words)
+    words += [TOKENS] if more else []
     if not sweep and first.hydra.mode != RunMode.MULTIRUN:
         configs = [composed(words, folder)]
     else:
