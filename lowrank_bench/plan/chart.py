@@ -25,7 +25,7 @@ def memory(answers: Sequence[Answer], question: Question) -> Figure:
         for order, (part, held) in enumerate(parts(answer).items())
     ]
     used = [part for part in PARTS if any(row["part"] == part and row["size"] for row in rows)]
-    colours = dict(zip(PARTS, METHODS, strict=False))
+    colours: dict[str, str] = dict(zip(PARTS, METHODS, strict=False))
     data = Datasets()
     bars = (
         data.chart("memory", rows)

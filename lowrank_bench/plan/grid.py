@@ -56,7 +56,9 @@ def what_costs(cfg: DictConfig) -> str:
 
 def _one_of_each(words: Sequence[str]) -> list[str]:
     """The first point of the sweep."""
-    (points,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(words), None)
+    (points,) = BasicSweeper.split_arguments(
+        OverridesParser.create().parse_overrides([*words]), None
+    )
     return points[0]
 
 

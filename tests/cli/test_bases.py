@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import STRIKES
 from filelock import FileLock
 from left_behind import contents, records, wait_until
 
 from lowrank_bench.record import find
+from tests.cli.conftest import STRIKES
 
 pytestmark = pytest.mark.slow
 

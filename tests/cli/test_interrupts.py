@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from command_server import Command
-from conftest import STRIKES
 from left_behind import contents, records, wait_until
+
+from tests.cli.conftest import STRIKES
 
 pytestmark = pytest.mark.slow
 

@@ -3,8 +3,9 @@
 import re
 
 import pytest
-from conftest import STRIKES
 from left_behind import contents, records
+
+from tests.cli.conftest import STRIKES
 
 pytestmark = pytest.mark.slow
 
