@@ -1,6 +1,7 @@
 """Plans against what runs measured."""
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,18 +68,18 @@ def check_runs(paths: Sequence[str], console: Console) -> int:
     Returns 1 where something that must agree does not.
     Raises: ConfigError where there is no run to compare with, or a plan cannot be written.
     """
-    from lowrank_bench.plan.plan import plan
-
     planned: dict[str, dict[str, Any]] = {}
     table = plain_table("run", "quantity", "planned", "measured", "ratio", " ")
     differs, total = 0, 0
     for path, record in _finished(paths):
-        cfg = _config(path, record)
-        key = f"{what_costs(cfg)} {cfg.run.accelerator} {cfg.run.accumulate} {cfg.run.devices}"
-        if key not in planned:
-            planned[key] = plan(cfg).to_dict()
-        found = compare(planned[key], record)
-        _keep(path, planned[key], found)
+        try:
+            numbers = _planned(record, planned)
+        except Exception as error:  # of another version, or of somebody's own parts
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            print(f"lowrank-plan: {path}: cannot be planned ({said})", file=sys.stderr)
+            continue
+        found = compare(numbers, record)
+        _keep(path, numbers, found)
         total += 1
         differs += any(each.agrees is False for each in found)
         for i, each in enumerate(found):
@@ -92,6 +93,8 @@ def check_runs(paths: Sequence[str], console: Console) -> int:
                 ratio,
                 Text(verdict, style="red" if each.agrees is False else "dim"),
             )
+    if not total:
+        raise ConfigError(f"--check={' '.join(paths)}: holds no run that can be planned")
     console.print(table)
     console.print(f"{total - differs} of {total} runs cost what was planned")
     return 1 if differs else 0
@@ -116,14 +119,16 @@ def _finished(paths: Sequence[str]) -> Iterator[tuple[Path, RunRecord]]:
         raise ConfigError(f"--check={' '.join(paths)}: holds no finished run")
 
 
-def _config(path: Path, record: RunRecord) -> DictConfig:
-    try:
-        cfg = OmegaConf.create(record.config)
-        assert isinstance(cfg, DictConfig)
-        cfg.run  # noqa: B018  # is there
-        return cfg
-    except Exception as error:
-        raise ConfigError(f"{path}: holds no config to plan ({error})") from None
+def _planned(record: RunRecord, planned: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The plan of the record's config, made once for all that cost the same."""
+    from lowrank_bench.plan.plan import plan
+
+    cfg = OmegaConf.create(record.config)
+    assert isinstance(cfg, DictConfig)
+    key = f"{what_costs(cfg)} {OmegaConf.to_yaml(cfg.run)}"
+    if key not in planned:
+        planned[key] = plan(cfg).to_dict()
+    return planned[key]
 
 
 def _keep(path: Path, numbers: dict[str, Any], found: Sequence[Comparison]) -> None:

@@ -71,6 +71,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _plan(given: argparse.Namespace, console: Console) -> None:
+    if given.out is not None and given.out.exists() and not given.out.is_dir():
+        raise ConfigError(f"--out={given.out}: is a file; name a folder")
     room = None if given.fits is None else parsed(given.fits, "--fits")
     configs = grid(given.overrides, given.config_dir, sweep=given.multirun)
     if given.states is not None:

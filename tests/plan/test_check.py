@@ -88,9 +88,17 @@ def test_runs_without_a_result_are_not_compared(tmp_path: Path) -> None:
         check_runs([str(tmp_path)], Console())
 
 
-def test_a_record_without_a_config_is_named(tmp_path: Path) -> None:
+def test_a_record_that_cannot_be_planned_is_passed_over_with_a_word(
+    ran: Ran, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "runs" / "old"
+    other.mkdir(parents=True)
     RunRecord(
         status="finished", fingerprint="f", control_hash="c", method_hash="m", seed=0, name={}
-    ).write(tmp_path)
-    with pytest.raises(ConfigError, match=r"record\.json: holds no config to plan"):
-        check_runs([str(tmp_path)], Console())
+    ).write(other)
+    with pytest.raises(ConfigError, match="holds no run that can be planned"):
+        check_runs([str(other)], Console())
+    assert f"{other / 'record.json'}: cannot be planned" in capsys.readouterr().err
+    ran("method=full")
+    code, out = said(capsys, tmp_path / "runs")
+    assert (code, "1 of 1 runs cost what was planned" in out) == (0, True)

@@ -111,6 +111,7 @@ MISTAKES = {
         ["model=llama_9m", "data=digits"],
         "data=digits and model=llama_9m may not go together",
     ),
+    "a file for a folder": (["--out", __file__], "is a file; name a folder"),
     "no folder to check": (["--check"], "--check: names no folder"),
     "a folder that is not there": (["--check", "/nowhere"], "--check=/nowhere: there is no such"),
 }
