@@ -79,5 +79,5 @@ def _made(stored: Stored, here: Mapping[str, Any]) -> str:
     if any(where[key] != here[key] for key in here if key != "load"):
         told += f" on {_told(where)}"
     if load > BUSY:
-        told += f"; the machine was busy before (load {load:g}), and the seconds are too long"
+        told += f"; the minute before was busy (load {load:g}), if only with the part before"
     return f"*{told}.*"
