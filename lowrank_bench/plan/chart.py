@@ -11,7 +11,6 @@ from lowrank_bench.report.palette import METHODS, RED
 
 PARTS = ("weights", "optimizer state", "gradients", "between devices", "activations and the rest")
 BAR, SPACE = 22, 60  # pixels: a bar, and what stands around all of them
-MORE_THAN_ONE = 1
 
 
 def memory(answers: Sequence[Answer], question: Question) -> Figure:
@@ -70,9 +69,9 @@ def name(answer: Answer, answers: Sequence[Answer]) -> str:
     words = [own["method"]]
     if own["rank"] is not None:
         words.append(f"r{own['rank']}")
-    if len({each.numbers["name"]["model"] for each in answers}) > MORE_THAN_ONE:
+    if len({each.numbers["name"]["model"] for each in answers}) > 1:
         words.insert(0, own["model"])
-    if len({each.numbers["micro_batch"] for each in answers}) > MORE_THAN_ONE:
+    if len({each.numbers["micro_batch"] for each in answers}) > 1:
         words.append(f"× {answer.numbers['micro_batch']}")
     return " ".join(map(str, words))
 

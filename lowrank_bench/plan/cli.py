@@ -17,7 +17,7 @@ from lowrank_bench.plan.sharding import STRATEGIES
 from lowrank_bench.plan.states import STATES, overrides_for
 from lowrank_bench.plan.units import parsed
 
-MISTAKE, WIDTH = 2, 160
+MISTAKE, INTERRUPTED, WIDTH = 2, 130, 160
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"lowrank-plan: {in_one_line(error, given.overrides)}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
-        return 130
+        print("lowrank-plan: interrupted; nothing was written", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 

@@ -40,15 +40,15 @@ def on_its_base(out: Path) -> tuple[nn.Module, Config]:
     "recipe", [r if r in FEW else pytest.param(r, marks=pytest.mark.slow) for r in EXPRESSIBLE]
 )
 def test_peft_tests_as_well_as_the_run_did(trained: Trained, tmp_path: Path, recipe: str) -> None:
-    run = trained("pair=digits_halves", f"method={recipe}")
+    calm = ("lr=0.005",) if recipe == "lora_plus" else ()  # its B learns 16 times as fast
+    run = trained("pair=digits_halves", f"method={recipe}", *calm)
     done = export(run, "peft", tmp_path / "out")
     assert done.drift < 1e-5
     assert done.num_bytes == sum(f.stat().st_size for f in done.out.rglob("*") if f.is_file())
     model, config = on_its_base(done.out)
     assert config["modules_to_save"] == ["head"]  # began afresh, and trained whole
     assert loss_of(run, model) == pytest.approx(recorded_loss(run), 1e-5)
-    # the adapter matters: without it, the base scores something else altogether
-    assert loss_of(run, load_plain(done.out / "base")) != pytest.approx(loss_of(run, model), 0.05)
+    assert loss_of(run, load_plain(done.out / "base")) > 1.5 * loss_of(run, model)
 
 
 @pytest.mark.parametrize("init", ["pissa", "milora", "olora"])
