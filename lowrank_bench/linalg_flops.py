@@ -16,7 +16,7 @@ from math import prod
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import shape_wrapper
+from torch.utils.flop_counter import flop_registry, shape_wrapper
 
 Shape = Sequence[int]
 aten = torch.ops.aten
@@ -140,3 +140,10 @@ MAPPING: dict[Any, Callable[..., int]] = {
     aten.dot: _options(dot_flops),
     aten.vdot: _options(dot_flops),
 }
+
+
+def flops_of(func: Any, args: Any, kwargs: Any, out: Any) -> int:
+    """Of one operation below autograd, by MAPPING or torch's own formulas; 0 without one."""
+    packet = getattr(func, "overloadpacket", func)
+    formula = MAPPING.get(packet) or flop_registry.get(packet)
+    return 0 if formula is None else int(formula(*args, **kwargs, out_val=out))

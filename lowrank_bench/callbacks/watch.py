@@ -7,11 +7,10 @@ from typing import Any
 
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from lowrank_bench.callbacks.memory import DevicePeak, allocations
 from lowrank_bench.footprint import live_bytes, state_tensors
-from lowrank_bench.linalg_flops import MAPPING
+from lowrank_bench.linalg_flops import flops_of
 from lowrank_bench.task import Task
 
 
@@ -34,10 +33,7 @@ class FlopCount(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
-        packet = getattr(func, "overloadpacket", func)
-        formula = MAPPING.get(packet) or flop_registry.get(packet)
-        if formula is not None:
-            self.flops += int(formula(*args, **kwargs, out_val=out))
+        self.flops += flops_of(func, args, kwargs, out)
         return out
 
 

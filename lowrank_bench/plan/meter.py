@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
-from lowrank_bench.linalg_flops import MAPPING
+from lowrank_bench.linalg_flops import flops_of
 
 aten = torch.ops.aten
 META = torch.device("meta")
@@ -61,7 +60,7 @@ class Meter(TorchDispatchMode):
         if func is aten._to_copy.default and args[0].is_meta:
             kwargs = {**kwargs, "device": None}
         if _writes(func) and args and _has_meta(args):
-            self.flops += _flops(func, args, kwargs, args[0])
+            self.flops += flops_of(func, args, kwargs, args[0])
             return args[0] if func._schema.returns else None
         on_meta = _has_meta(args) or kwargs.get("device") == META
         key = _key(func, args, kwargs) if on_meta and _is_fresh(func) else None
@@ -74,7 +73,7 @@ class Meter(TorchDispatchMode):
             out = func(*args, **kwargs) if product is None else product(args)
             if not _has_meta(out):
                 return out
-            self._outcomes[key] = _shape(out), _flops(func, args, kwargs, out)
+            self._outcomes[key] = _shape(out), flops_of(func, args, kwargs, out)
         shape, flops = self._outcomes[key]
         self.flops += flops
         out = _made(shape)
@@ -190,9 +189,3 @@ def _made(shape: Any) -> Any:
     if shape[0] == "value":
         return shape[1]
     return shape[0](map(_made, shape[1:]))
-
-
-def _flops(func: Any, args: Any, kwargs: Any, out: Any) -> int:
-    packet = func._overloadpacket
-    count = MAPPING.get(packet) or flop_registry.get(packet)
-    return int(count(*args, **kwargs, out_val=out)) if count is not None else 0
