@@ -31,7 +31,7 @@ KNOBS = [
 ]
 RUN = [
     *("dir", "accelerator", "devices", "threads", "block", "log_every", "eval_batch_size"),
-    *("accumulate", "checkpoint_activations", "compile"),
+    *("accumulate", "checkpoint_activations", "compile", "test", "keep_checkpoint"),
 ]
 BUDGET = ["epochs", "batch_size", "shuffle", "selection", "test_every_epoch"]
 NULLABLE = ["updates_per_epoch", "clip_norm"]  # of the budget
@@ -68,7 +68,7 @@ def check(cfg: DictConfig) -> None:
                 f"run.accumulate={cfg.run.accumulate}"
             )
     _one_of("run.accelerator", cfg.run.accelerator, ACCELERATORS)
-    for key in ("checkpoint_activations", "compile"):
+    for key in ("checkpoint_activations", "compile", "test", "keep_checkpoint"):
         _one_of(f"run.{key}", cfg.run[key], (True, False))
     if not str(cfg.run.dir).strip():
         raise ConfigError("run.dir: names no folder")

@@ -32,6 +32,7 @@ class Evaluation(L.LightningModule):
         self.objective = objective
         self.eval_names = list(eval_names)  # what the validation loaders hold, in order
         self.evaluated: dict[str, float] = {}
+        self.examples: list[dict[str, Tensor]] | None = None  # a list: one entry a batch is kept
         self._source = [source]  # in a list, since its head is no part of what trains
         self._route = router(model)  # adapter ids go to the banks, if there are any
 
@@ -46,7 +47,10 @@ class Evaluation(L.LightningModule):
         name = self.eval_names[dataloader_idx]
         self._route(ids[0] if ids else None)
         with self._standing_in(name) as objective:
-            self._sums[name] += objective.sums(self.model(x), y)
+            outputs = self.model(x)
+            self._sums[name] += objective.sums(outputs, y)
+            if self.examples is not None:
+                self.examples.append(objective.each(outputs, y))
         self._route(None)
 
     def on_validation_epoch_end(self) -> None:

@@ -120,12 +120,12 @@ def find(root: Path) -> Iterator[Path]:
             yield Path(folder) / FILE
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write to a neighbour, sync, rename: a reader sees the old file or the new one."""
     handle, neighbour = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(neighbour, 0o644)  # mkstemp's 0600 would hide a study from one's colleagues

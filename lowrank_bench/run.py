@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from lowrank_bench.base import has_base
 from lowrank_bench.build import build
 from lowrank_bench.callbacks.changes import Changes
-from lowrank_bench.callbacks.checkpoints import Checkpoints, resumable
+from lowrank_bench.callbacks.checkpoints import Checkpoints, checkpoints_away, resumable
 from lowrank_bench.callbacks.cost import Cost
 from lowrank_bench.callbacks.progress import Progress, UpdateBar
 from lowrank_bench.callbacks.receipts import Receipts
@@ -68,6 +68,8 @@ def run(
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the record is yet to be written
     if _rank() == 0:
         record.write(folder)
+        if record.is_result and not cfg.run.keep_checkpoint:
+            checkpoints_away(folder)
     for logger in loggers:  # after the record, since an upload may take its time
         logger.close(record)
         if getattr(logger, "fell_back", False):
@@ -173,7 +175,7 @@ def _train(
             cost.on_train_end(trainer, task)
             for each in changes:
                 each.on_train_end(trainer, task)
-        if data.test is not None:
+        if data.test is not None and cfg.run.test:
             test_selected(task, trainer, to_ask(data.test, data.objective), checkpoints)
     finally:
         record.receipts = receipts.receipts

@@ -9,6 +9,7 @@ from lowrank_bench.callbacks.checkpoints import Checkpoints
 from lowrank_bench.data.loader import BlockLoader
 from lowrank_bench.loggers import curves, jsonl
 from lowrank_bench.loggers.curves import epoch_rows, write_curves
+from lowrank_bench.predictions import write_predictions
 from lowrank_bench.record import METRICS, RunRecord
 from lowrank_bench.task import Task
 
@@ -18,15 +19,19 @@ def test_selected(
 ) -> None:
     """Evaluate the test data once, on the checkpoint that the budget's rule selects.
 
-    The result joins the curves as a row of the selected epoch.
+    The result joins the curves as a row of the selected epoch; what was said of each example lies
+    beside the record.
     """
-    epoch = trainer.max_epochs
+    epoch, folder = trainer.max_epochs, checkpoints.folder
     if checkpoints.keep_best:
         state = torch.load(checkpoints.selected, weights_only=True, map_location="cpu", mmap=True)
         task.load_state_dict(state["state_dict"])
         epoch = checkpoints.best_epoch
-    task.eval_names, task.evaluated = ["test"], {}
+    task.eval_names, task.evaluated, task.examples = ["test"], {}, []
     trainer.test(task, loader, verbose=False)
+    if trainer.world_size == 1:  # with several devices each has seen a part alone
+        write_predictions(folder, task.examples)
+    task.examples = None
     for logger in trainer.loggers:
         logger.log_metrics(
             {"epoch": epoch or 0, **task.evaluated},

@@ -162,7 +162,9 @@ class Session:
         self, job: Job, previous: RunRecord | None, base: Path | None, *, is_alone: bool
     ) -> RunRecord:
         """Train a job whose lock is held, in a process of its own; return the record it left."""
-        if previous is not None and previous.is_result:
+        if previous is not None and _lacks_test(job, previous):
+            self.tally.say(f"{job.identity.label}: was trained without its test data; asked now")
+        elif previous is not None and previous.is_result:
             self.tally.say(
                 f"{job.identity.label}: trained afresh, since its record was "
                 f"{why_stale(previous, job.data_checksum)}"
@@ -218,9 +220,16 @@ def _weights_of(base: Job) -> Path:
 
 
 def _stands(job: Job, record: RunRecord | None) -> bool:
-    if record is None or not record.is_result:
+    if record is None or not record.is_result or _lacks_test(job, record):
         return False
     return why_stale(record, job.data_checksum) is None
+
+
+def _lacks_test(job: Job, record: RunRecord) -> bool:
+    """Whether a good record only lacks the test, which is then made from its checkpoint."""
+    was_tested = (record.config.get("run") or {}).get("test", True)
+    is_good = record.status == "finished" and why_stale(record, job.data_checksum) is None
+    return is_good and job.cfg.run.test and not was_tested
 
 
 def _distinct(jobs: Sequence[Job]) -> list[Job]:

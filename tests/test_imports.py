@@ -11,7 +11,7 @@ PLUGINS = PACKAGE.parent / "hydra_plugins"
 # A module imports from its own floor and those below.
 FLOORS = (
     "__init__ errors names record receipt seeds config_dir environment head presets spectra "
-    "similarity package_path precision linalg_flops",
+    "similarity package_path precision linalg_flops predictions",
     "layers inits optim schedules penalties spans roles base identity build footprint",
     "peft_bridge method events start switch",
     "task evaluation callbacks hooks data models loggers objectives retention",

@@ -62,6 +62,12 @@ class Checkpoints(UnhurriedCallback, Checkpoint):
         self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
 
 
+def checkpoints_away(folder: Path) -> None:
+    """Delete what a finished run would be tested, exported or gone on with."""
+    for name in (LAST, BEST):
+        (folder / name).unlink(missing_ok=True)
+
+
 def resumable(folder: Path) -> int | None:
     """The update that `last.ckpt` can be taken up from; None when there is none to trust."""
     try:

@@ -39,6 +39,16 @@ class CausalLM:
             [float(total), float(correct), float(self.count(y))], dtype=torch.float64
         )
 
+    def each(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
+        losses = F.cross_entropy(wide(outputs).flatten(0, 1), y.flatten(), reduction="none")
+        targets = (y != IGNORED).sum(-1)
+        correct = (outputs.argmax(-1) == y).sum(-1)
+        return {
+            "loss": losses.view_as(y).sum(-1) / targets.clamp(min=1),
+            "correct": correct / targets.clamp(min=1),
+            "targets": targets,
+        }
+
     def metrics(self, sums: Tensor) -> dict[str, float]:
         total, correct, count = sums.tolist()
         loss = total / count

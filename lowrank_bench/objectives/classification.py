@@ -28,6 +28,14 @@ class Classification:
         total = self.total(outputs, y)
         return torch.tensor([float(total), float(correct), len(y)], dtype=torch.float64)
 
+    def each(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
+        predicted = outputs.argmax(-1)
+        return {
+            "loss": F.cross_entropy(wide(outputs), y, reduction="none"),
+            "correct": predicted == y,
+            "predicted": predicted,
+        }
+
     def metrics(self, sums: Tensor) -> dict[str, float]:
         loss, correct, count = sums.tolist()
         return {"loss": loss / count, "accuracy": correct / count}

@@ -32,6 +32,10 @@ class Objective(Protocol):
         """(3,) float64, to be added up over batches: loss, correct targets, targets."""
         ...
 
+    def each(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """By name, one value an example (n,): its `loss`, and whether or how well it was hit."""
+        ...
+
     def metrics(self, sums: Tensor) -> dict[str, float]:
         """By name, without the part's prefix, from the sums over a whole part."""
         ...
