@@ -43,6 +43,7 @@ def base_config(cfg: DictConfig) -> DictConfig | None:
         base.rank = 1  # no part of full training, but a knob that must be there
         base.method, base.data, base.budget = own.method, own.source, own.budget
         base.run.dir = str(Path(cfg.run.dir) / FOLDER)
+        base.run.test = base.run.keep_checkpoint = True  # whatever the runs do, they need it
         base.logger = None
         base.base = {
             "name": "from_model" if own.load_weights else "scratch",
