@@ -12,7 +12,7 @@ PLUGINS = PACKAGE.parent / "hydra_plugins"
 FLOORS = (
     "__init__ errors names record receipt seeds config_dir environment head presets spectra "
     "similarity package_path precision linalg_flops predictions",
-    "layers inits optim schedules penalties spans roles base identity build footprint",
+    "layers inits optim schedules penalties spans roles base identity build footprint protocol",
     "peft_bridge method events start switch",
     "task evaluation callbacks hooks data models loggers objectives retention",
     "run prepare weights selection store checks ending isolate",
@@ -22,7 +22,7 @@ FLOORS = (
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 
 # The report reads records only.
-BELOW_THE_REPORT = {"__init__", "errors", "names", "record", "report"}
+BELOW_THE_REPORT = {"__init__", "errors", "names", "record", "predictions", "protocol", "report"}
 HEAVY = {"torch", "lightning", "pytorch_lightning", "torchvision", "wandb"}
 
 
