@@ -1,6 +1,6 @@
 """Registers the sweeper with Hydra, which looks for plugins in this namespace alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ ConfigStore.instance().store(
 
 class RunOnceSweeper(BasicSweeper):
     """Hydra's own grid, but every job is checked before the first starts, and a fingerprint
-    that stands twice in the grid or is finished already is not launched."""
+    that stands twice in the grid or is finished already is not launched. With `study`, the points
+    are its arms, and it says what is trained at them."""
 
     def sweep(self, arguments: list[str]) -> Any:
         from lowrank_bench.job import Job
@@ -39,17 +40,31 @@ class RunOnceSweeper(BasicSweeper):
         parser = OverridesParser.create(config_loader=loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         (grid,) = self.split_arguments(overrides, None)
-        jobs = [Job(cfg, point) for cfg, point in zip(self._composed(grid), grid, strict=True)]
+        if self.config.get("study") is not None:
+            from lowrank_bench.study.conduct import Study
+
+            Study(grid, self._composed, SESSION).conduct(self._train)
+        else:
+            self._train([Job(cfg, p) for cfg, p in zip(self._composed(grid), grid, strict=True)])
+        return []
+
+    def _train(self, jobs: Sequence[Any]) -> None:
+        """What of the jobs is not finished yet; and wait for what other processes are at."""
+        from lowrank_bench.session import SESSION
+
+        assert self.launcher is not None and self.hydra_context is not None
         pending = SESSION.plan(jobs)
         if pending:
             if isinstance(self.launcher, BasicLauncher):  # in this process, one after the other
+                loader = self.hydra_context.config_loader
                 ready: Any = Composed(loader, {tuple(job.overrides): job.cfg for job in pending})
                 self.launcher.hydra_context = HydraContext(ready, self.hydra_context.callbacks)
             self.launcher.launch([job.overrides for job in pending], initial_job_idx=0)
         SESSION.train_deferred()
-        return []
+        if SESSION.mistake is not None:
+            raise SESSION.mistake
 
-    def _composed(self, grid: list[list[str]]) -> Iterator[DictConfig]:
+    def _composed(self, grid: Sequence[list[str]]) -> Iterator[DictConfig]:
         """As the loader would give them, one by one."""
         from lowrank_bench.compose import sharing
 

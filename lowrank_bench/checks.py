@@ -26,6 +26,7 @@ KNOBS = [
     "precision",
     "run",
     "sweep",
+    "study",
     "experiment",
     "hydra",
 ]
@@ -37,7 +38,7 @@ BUDGET = ["epochs", "batch_size", "shuffle", "selection", "test_every_epoch"]
 NULLABLE = ["updates_per_epoch", "clip_norm"]  # of the budget
 BASE = ["name", "load_weights", "head"]
 BASE_TRAINED = ["source", "method", "budget", "lr", "seed", "epochs", "precision"]
-OPTIONAL = ("logger", "sweep", "experiment", "hydra")
+OPTIONAL = ("logger", "sweep", "study", "experiment", "hydra")
 PRECISIONS = ("32-true", "64-true", "16-mixed", "bf16-mixed", "bf16-true")
 SELECTIONS = ("last", "best_val_accuracy", "best_val_loss")
 ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")

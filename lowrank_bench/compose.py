@@ -5,6 +5,7 @@ from copy import deepcopy
 from pathlib import Path
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -84,6 +85,13 @@ def sharing(
         values = [each for each in parsed if not _chooses(each, folders)]
         ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
         yield cfg
+
+
+def first_point(words: Sequence[str]) -> list[str]:
+    """The overrides of a sweep's first run."""
+    parsed = OverridesParser.create().parse_overrides([*words])
+    (points,) = BasicSweeper.split_arguments(parsed, None)
+    return points[0]
 
 
 def is_choice(word: str, folder: str | Path | None = None) -> bool:

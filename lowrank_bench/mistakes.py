@@ -5,7 +5,7 @@ import re
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
-from lowrank_bench.compose import composed
+from lowrank_bench.compose import composed, first_point
 from lowrank_bench.config_dir import config_dir
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.names import hint, nearest
@@ -23,11 +23,22 @@ def in_one_line(error: Exception, overrides: list[str]) -> str:
     if key := _unknown_key(text):
         return f"{key}: there is no such key{_meant(key, overrides)}"
     if ambiguous := re.search(r"Ambiguous value for argument '(.+?)'", text):
+        # Where a config makes the sweep, Hydra comes here for any mistake in it.
+        if (mistake := _in_first_point(overrides)) is not None:
+            return in_one_line(mistake, first_point(overrides))
         return f"{ambiguous[1]}: several values make a sweep; say -m {ambiguous[1]}"
     cause = error.__cause__
     return (
         text if cause is None or str(cause) in text else f"{text} ({' '.join(str(cause).split())})"
     )
+
+
+def _in_first_point(overrides: list[str]) -> Exception | None:
+    try:
+        composed(first_point(overrides))
+    except Exception as error:
+        return error
+    return None
 
 
 def _unknown_key(text: str) -> str | None:

@@ -31,7 +31,14 @@ METRICS = (
     *(f"{part}_{name}" for part in PARTS for name in ("perplexity", "bits_per_byte")),
 )
 COSTS = (
-    *("train_seconds", "step_time_s", "examples_per_s", "tokens_per_s"),
+    *(
+        "num_updates",
+        "train_flops",
+        "train_seconds",
+        "step_time_s",
+        "examples_per_s",
+        "tokens_per_s",
+    ),
     *("flops_per_update", "flops_renewing_update", "energy_j"),
     *("peak_memory_bytes", "peak_reserved_bytes", "rss_peak_bytes"),
     *("weight_bytes", "buffer_bytes", "gradient_bytes"),

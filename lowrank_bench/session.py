@@ -32,6 +32,7 @@ class Session:
     mistake: ConfigError | None = None  # kept here, since Hydra would print it its own way
     is_planned: bool = False
     _bases: dict[str, RunRecord] = field(default_factory=dict)  # those seen to, by fingerprint
+    _rehearsed: set[tuple[str, str]] = field(default_factory=set)  # kinds of jobs that were built
 
     def plan(self, jobs: Sequence[Job]) -> list[Job]:
         """Check all jobs, report what is finished already, and return the rest, each once.
@@ -49,21 +50,25 @@ class Session:
             record = job.store.record(job.identity)
             if _stands(job, record):
                 assert record is not None
-                self.tally.reused(record)
+                self.tally.reused(record, was_there=True)
             else:
                 pending.append(job)
         if pending:
             self._preflight(pending)
             for job in pending:
                 job.store.open()
-            if line := notice(pending[0].choices["logger"] or "local"):
+            if not self.is_planned and (line := notice(pending[0].choices["logger"] or "local")):
                 self.tally.say(line)
-        self.tally.announce(len(jobs))
+        self.tally.announce(len(jobs), len(distinct), len(distinct) - len(pending))
         self.is_planned = True
         return pending
 
     def _preflight(self, jobs: Sequence[Job]) -> None:
         """Build every job once, in a process that is thrown away, before the first trains."""
+        kinds = {kind: job for kind, job in _kinds(jobs).items() if kind not in self._rehearsed}
+        if not kinds:  # a later round of a study
+            return
+        self._rehearsed |= set(kinds)
         complaints: list[str] = []
         with self.tally.busy("loading torch"):
             gc.disable()  # a collection walks all that is loaded, and leaves holes to be copied
@@ -73,7 +78,7 @@ class Session:
             gc.enable()
             atexit.register(gc.unfreeze)  # what is frozen counts as leaked at exit
 
-            code = isolated(partial(try_all, _distinct(jobs)), on_message=complaints.append)
+            code = isolated(partial(try_all, [*kinds.values()]), on_message=complaints.append)
         if complaints:
             raise ConfigError(complaints[0])
         if code:
@@ -232,13 +237,12 @@ def _lacks_test(job: Job, record: RunRecord) -> bool:
     return is_good and job.cfg.run.test and not was_tested
 
 
-def _distinct(jobs: Sequence[Job]) -> list[Job]:
+def _kinds(jobs: Sequence[Job]) -> dict[tuple[str, str], Job]:
     """One job for each control and method, since neither a seed nor a rate mends anything; bases
     first.
     """
     bases = [job.base for job in jobs if job.base is not None]
-    kinds = {(j.identity.control_hash, _but_for_the_rate(j.cfg)): j for j in [*bases, *jobs]}
-    return [*kinds.values()]
+    return {(j.identity.control_hash, _but_for_the_rate(j.cfg)): j for j in [*bases, *jobs]}
 
 
 def _but_for_the_rate(cfg: DictConfig) -> str:

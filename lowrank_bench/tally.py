@@ -27,6 +27,7 @@ class Tally:
     def __init__(self) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
         self.total = 0
+        self._is_promised = False
         self.ends: Counter[str] = Counter()
         self._done = 0
         self._share = 0.0  # of the current run
@@ -49,16 +50,20 @@ class Tally:
         finally:
             self.console.print(" " * (len(what) + 2), end="\r")
 
-    def expect(self, total: int) -> None:
-        """There will be `total` distinct runs."""
-        self.total = total
+    def promise(self, total: int) -> None:
+        """There will be `total` runs in all, which are planned in rounds."""
+        self.total, self._is_promised = total, True
 
-    def announce(self, jobs: int) -> None:
-        """Say what is to be done for `jobs` points of a grid."""
-        total = self.total
+    def expect(self, total: int) -> None:
+        """There will be `total` more distinct runs, unless they were promised already."""
+        if not self._is_promised:
+            self.total += total
+
+    def announce(self, jobs: int, total: int, reused: int) -> None:
+        """Say what is to be done for `jobs` points of a grid, which are `total` runs."""
         same = f" ({jobs} points of the grid, the same run counted once)" if jobs != total else ""
         if total > 1:
-            self.say(f"{total} runs{same}, {self.ends['reused']} of them finished before")
+            self.say(f"{total} runs{same}, {reused} of them finished before")
 
     def hear(self, share: float) -> None:
         """A run tells the share of its updates that are done."""
@@ -83,10 +88,10 @@ class Tally:
         seconds = (monotonic() - self._began) / trained * (self.total - self._done - self._share)
         return f"about {_duration(seconds)} left"
 
-    def reused(self, record: RunRecord) -> None:
+    def reused(self, record: RunRecord, *, was_there: bool = False) -> None:
         self._done += 1
         self.ends["reused"] += 1
-        if self.total == 1 or self._trained:  # a long list of what was there before says nothing
+        if self.total == 1 or not was_there:  # a long list of what was there before says nothing
             self._line(record, "reused", "")
 
     def ended(self, record: RunRecord, folder: Path) -> None:

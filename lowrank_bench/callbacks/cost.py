@@ -82,6 +82,7 @@ class Cost(UnhurriedCallback):
         assert isinstance(pl_module, Task)
         began = perf_counter()
         measured = {
+            "num_updates": pl_module.num_updates,
             "train_seconds": pl_module.train_seconds,
             "rss_peak_bytes": resident_peak_bytes(),
             **self._counted(trainer, pl_module),
@@ -90,6 +91,7 @@ class Cost(UnhurriedCallback):
         derived: dict[str, Any] = {
             "adapter_bytes": adapter_bytes(pl_module.model),
             "merged_model_bytes": merged_bytes(pl_module.model),
+            "train_flops": self._train_flops(pl_module.num_updates, trainer.optimizers[0]),
         }
         steps = np.asarray(pl_module.step_seconds)[WARMUP_UPDATES:]
         median = None
@@ -137,6 +139,19 @@ class Cost(UnhurriedCallback):
             "flops_per_update": self._watch.flops,
             "flops_renewing_update": self._watch.renewal_flops,
         }
+
+    def _train_flops(self, num_updates: int, optimizer: Any) -> int | None:
+        """Of all updates: U of one, and for each renewal of a projection what it takes more."""
+        watch, period = self._watch, getattr(optimizer, "period", None)
+        if watch is None or watch.flops is None:
+            return None
+        if not period:
+            return num_updates * watch.flops
+        if watch.renewal_flops is None:  # resumed: the first update was another process's
+            return None
+        return num_updates * watch.flops + -(-num_updates // period) * (
+            watch.renewal_flops - watch.flops
+        )
 
     def _watching_seconds(self, median: float | None) -> float:
         """Of the watch, that updates were slower under it included.

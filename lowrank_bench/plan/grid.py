@@ -9,7 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lowrank_bench.checks import check
-from lowrank_bench.compose import composed, composed_each, is_choice
+from lowrank_bench.compose import composed, composed_each, first_point, is_choice
 from lowrank_bench.identity import identify
 
 TOKENS = "data=random_tokens"
@@ -25,7 +25,7 @@ def grid(
     Raises: ConfigError, or Hydra's errors, for overrides that do not fit.
     """
     words = list(overrides)
-    files = [word for word in (_one_of_each(words) if sweep else words) if is_choice(word, folder)]
+    files = [word for word in (first_point(words) if sweep else words) if is_choice(word, folder)]
     first = composed(files, folder, with_hydra=True)
     more = _wants_tokens(first) and not any(_key(word) == "data" for word in words)
     words += [TOKENS] if more else []
@@ -52,14 +52,6 @@ def what_costs(cfg: DictConfig) -> str:
     if alike.base.get("seed") == 0:  # which a fresh head refuses
         alike.seed = 1
     return identify(alike).fingerprint
-
-
-def _one_of_each(words: Sequence[str]) -> list[str]:
-    """The first point of the sweep."""
-    (points,) = BasicSweeper.split_arguments(
-        OverridesParser.create().parse_overrides([*words]), None
-    )
-    return points[0]
 
 
 def _wants_tokens(cfg: DictConfig) -> bool:

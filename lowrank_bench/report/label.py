@@ -1,20 +1,11 @@
 """What a configuration is called: short, and never the same for two of them."""
 
-import re
-from collections.abc import Sequence
 from dataclasses import replace
 
 import polars as pl
 
+from lowrank_bench.protocol.arm_name import method_label
 from lowrank_bench.report.load import Loaded
-
-OF_METHOD = re.compile(r"[+~]*method[/.](?P<rest>.+)", re.DOTALL)
-
-
-def method_label(method: str, overrides: Sequence[str]) -> str:
-    """The recipe's name, and what of it was overridden: 'full (init=product_variance)'."""
-    options = {found["rest"] for item in overrides if (found := OF_METHOD.fullmatch(item))}
-    return f"{method} ({', '.join(sorted(options))})" if options else method
 
 
 def with_labels(loaded: Loaded) -> Loaded:

@@ -1,0 +1,187 @@
+"""A study from its first run to its last: tune in rounds, then train fresh seeds, then test.
+
+What to train next is a function of the records that there are. So a study that was stopped
+anywhere goes on where it was, two processes share one study, and one that grows (more methods,
+ranks or trials) reuses whatever it has trained before.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from lowrank_bench.errors import ConfigError
+from lowrank_bench.job import Job
+from lowrank_bench.protocol import optuna_search, search
+from lowrank_bench.protocol.ledger import DUPLICATES, FILE, Ledger, Setting, Trial
+from lowrank_bench.protocol.search import Scored, Space
+from lowrank_bench.protocol.seeds_needed import what_cannot_be_claimed
+from lowrank_bench.record import RunRecord
+from lowrank_bench.session import Session
+from lowrank_bench.study.arms import Compose, Entry, entries
+from lowrank_bench.study.rules import ledger_of, space_of
+
+Train = Callable[[Sequence[Job]], None]
+
+
+class Study:
+    """A study of the arms that are the points of a grid."""
+
+    def __init__(self, points: Sequence[list[str]], compose: Compose, session: Session) -> None:
+        self.compose, self.session = compose, session
+        self.entries: list[Entry] = entries(points, compose)
+        first = self.entries[0].job
+        self.root = Path(first.cfg.run.dir)
+        node = first.cfg.study
+        arms = [entry.arm for entry in self.entries]
+        self.ledger: Ledger = ledger_of(node, first.identity.control_hash, arms)
+        self._jobs: dict[str, list[list[Job]]] = {arm.name: [] for arm in arms}  # by trial
+        self._check_folder()
+
+    def conduct(self, train: Train) -> None:
+        """`train` gets the jobs of each round, of which some may be finished."""
+        self._say_what_is_coming()
+        for jobs, what in self._rounds():
+            self.session.tally.say(what)
+            train(jobs)
+        self.ledger.write(self.root)
+
+    def _rounds(self) -> Iterator[tuple[list[Job], str]]:
+        number = 1
+        while jobs := self._next_trials():
+            yield jobs, f"tuning, round {number}"
+            self.ledger.write(self.root)
+            number += 1
+        self._select()
+        if finals := self._finals():
+            yield finals, f"the selected settings on {len(self.ledger.rules.fresh_seeds)} new seeds"
+            self.ledger.write(self.root)
+        if twice := self._duplicates():
+            yield twice, "the same again, for the noise floor"
+
+    # Tuning
+
+    def _next_trials(self) -> list[Job]:
+        """The jobs of one round: what each arm's search asks for now."""
+        asked = [(entry, s) for entry in self.entries for s in self._asked(entry)]
+        seeds = self.ledger.rules.tuning_seeds
+        words = [
+            self._words(entry, setting, seed, "run.test=false")
+            for entry, setting in asked
+            for seed in seeds
+        ]
+        jobs = self._composed(words)
+        for i, (entry, setting) in enumerate(asked):
+            own = jobs[i * len(seeds) : (i + 1) * len(seeds)]
+            runs = {s: job.identity.fingerprint for s, job in zip(seeds, own, strict=True)}
+            entry.arm.trials.append(Trial(setting, runs))
+            self._jobs[entry.arm.name].append(own)
+        return jobs
+
+    def _asked(self, entry: Entry) -> list[Setting]:
+        rules = self.ledger.rules
+        space, trials = space_of(rules, entry.recipe), self._scored(entry)
+        if rules.search == "optuna":
+            name = entry.arm.name
+            return optuna_search.next_settings(space, trials, rules.trials, name=name)
+        return search.next_settings(space, trials, rules.trials)
+
+    def _scored(self, entry: Entry) -> list[tuple[Setting, float | None]]:
+        """Each trial with its mean over the tuning seeds, more being better."""
+        jobs = self._jobs[entry.arm.name]
+        return [
+            (trial.setting, self._score([job.store.record(job.identity) for job in own]))
+            for trial, own in zip(entry.arm.trials, jobs, strict=True)
+        ]
+
+    def _score(self, records: Sequence[RunRecord | None]) -> float | None:
+        """None unless every seed finished: a setting that diverges on one is no good one."""
+        finished = [r for r in records if r is not None and r.status == "finished"]
+        if len(finished) < len(records):
+            return None
+        found = [r.metrics["selected"] for r in finished]
+        if self.ledger.metric is None:
+            is_language = found[0].get("val_perplexity") is not None
+            self.ledger.metric = "loss" if is_language else "accuracy"
+        values = [metrics.get(f"val_{self.ledger.metric}") for metrics in found]
+        if any(value is None for value in values):
+            raise ConfigError(
+                f"study.metric={self.ledger.metric}: was not measured on validation data; "
+                "a study tunes on them"
+            )
+        return self.ledger.sign * sum(values) / len(values)
+
+    def _select(self) -> None:
+        searched: dict[str, tuple[Space, Scored]] = {}
+        for entry in self.entries:
+            trials = self._scored(entry)
+            entry.arm.selected = search.best(trials)
+            searched[entry.arm.name] = (space_of(self.ledger.rules, entry.recipe), trials)
+        if self.ledger.rules.search == "optuna":
+            optuna_search.write_journal(self.root, searched)
+
+    # Fresh seeds
+
+    def _finals(self) -> list[Job]:
+        chosen = [entry for entry in self.entries if entry.arm.selected is not None]
+        points = [(entry, seed) for entry in chosen for seed in self.ledger.rules.fresh_seeds]
+        jobs = self._composed([self._words(e, self._setting(e), seed) for e, seed in points])
+        for (entry, seed), job in zip(points, jobs, strict=True):
+            entry.arm.runs[seed] = job.identity.fingerprint
+        return jobs
+
+    def _duplicates(self) -> list[Job]:
+        rules = self.ledger.rules
+        chosen = [entry for entry in self.entries if entry.arm.selected is not None]
+        chosen, seed = chosen[: rules.duplicates], rules.fresh_seeds[0]
+        self.ledger.duplicates = {entry.arm.name: seed for entry in chosen}
+        apart = f"run.dir={_quoted(self.root / DUPLICATES)}"
+        return self._composed([self._words(e, self._setting(e), seed, apart) for e in chosen])
+
+    @staticmethod
+    def _setting(entry: Entry) -> Setting:
+        assert entry.arm.selected is not None
+        return entry.arm.trials[entry.arm.selected].setting
+
+    # Common to all
+
+    @staticmethod
+    def _words(entry: Entry, setting: Setting, seed: int, *more: str) -> list[str]:
+        chosen = [f"{key}={value}" for key, value in setting.items()]
+        return [*entry.arm.overrides, *chosen, f"seed={seed}", *more]
+
+    def _composed(self, words: list[list[str]]) -> list[Job]:
+        return [Job(cfg, point) for cfg, point in zip(self.compose(words), words, strict=True)]
+
+    def _check_folder(self) -> None:
+        try:
+            previous = Ledger.read(self.root)
+        except FileNotFoundError:
+            return
+        if previous.control_hash != self.ledger.control_hash:
+            raise ConfigError(
+                f"run.dir={self.root}: {FILE} there is of a study with another control; "
+                "name another folder"
+            )
+
+    def _say_what_is_coming(self) -> None:
+        rules, say = self.ledger.rules, self.session.tally.say
+        arms, pairs = len(self.entries), len(self.ledger.comparisons())
+        tuning, fresh = arms * rules.trials * len(rules.tuning_seeds), len(rules.fresh_seeds)
+        self.session.tally.promise(tuning + arms * fresh + min(arms, rules.duplicates))
+        say(
+            f"study {self.ledger.name}: {arms} arms; {rules.trials} trials on "
+            f"{len(rules.tuning_seeds)} seeds each, {tuning} runs; then {fresh} fresh seeds each, "
+            f"{arms * fresh} runs; {pairs} comparison{'' if pairs == 1 else 's'}"
+        )
+        if len(rules.tuning_seeds) < 2:
+            say("one tuning seed: which setting is best may be luck")
+        if (claim := what_cannot_be_claimed(fresh, pairs, rules.alpha)) is not None:
+            say(claim)
+        there = {entry.arm.method for entry in self.entries}
+        if pairs == 0:
+            wanted = ", ".join(rules.references)
+            say(f"nothing is compared: none of {', '.join(sorted(there))} is held against {wanted}")
+
+
+def _quoted(path: Path) -> str:
+    text = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{text}'"
