@@ -1,10 +1,18 @@
-"""What a run is called, grouped by and summarised as, alike in every dashboard."""
+"""What a run is called, grouped by and summarised as, alike in every dashboard.
 
+The names are stable: docs/wandb.md lists them, and dashboard/remembering.py reads them back.
+"""
+
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from lowrank_bench.record import RunRecord
 
 HASH = 8  # characters that tell groups apart and can still be read out
+HASHES = ("fingerprint", "control_hash", "method_hash")
+LABELS = {"method_name": "method", "data_name": "data", "model_name": "model"}  # of the record's
+FACTS = "record"  # the config's key for what no other key of it holds
 
 
 def group(record: RunRecord) -> str:
@@ -38,37 +46,55 @@ def config(record: RunRecord) -> dict[str, Any]:
     so that nothing is overwritten.
     """
     name = record.name
-    return record.config | {
-        "method_name": name.get("method"),
-        "data_name": name.get("data"),
-        "model_name": name.get("model"),
-        "rank": name.get("rank"),
-        "lr": name.get("lr"),
-        "seed": record.seed,
-        "control_hash": record.control_hash,
-        "method_hash": record.method_hash,
-        "fingerprint": record.fingerprint,
+    labels = {label: name.get(key) for label, key in LABELS.items()}
+    knobs = {"rank": name.get("rank"), "lr": name.get("lr"), "seed": record.seed}
+    return record.config | labels | knobs | {key: getattr(record, key) for key in HASHES}
+
+
+def facts(record: RunRecord, shown: Mapping[str, Any]) -> dict[str, Any]:
+    """What else the record holds of how the run was made, and no column of `shown` does.
+
+    `shown` is the config as the dashboard has it. A column there may have taken the place of a
+    value of ours: `rank` is null where the method has none, and under a W&B sweep a swept
+    `method` is its name alone. `config` holds those values, `keys` says which are ours.
+    """
+    hidden = {k: v for k, v in record.config.items() if k not in shown or shown[k] != v}
+    return {
+        "schema": record.schema,
+        "name": record.name,
+        "config": hidden,
+        "keys": list(record.config),
+        "choices": record.choices,
+        "overrides": record.overrides,
+        "env": record.env,
+        "base": record.base,
+        "targets": record.params.get("targets"),
+        "cost_source": record.cost_source,
     }
 
 
 def summary(record: RunRecord) -> dict[str, Any]:
     """The outcome as one flat row; what was not measured is left out."""
-    checks = [receipt.get("ok") for receipt in record.receipts.values()]
+    checks = {name: receipt.get("ok") for name, receipt in record.receipts.items()}
+    oks = list(checks.values())
     tree = record.metrics | {
         "status": record.status,
-        "params": {key: record.params.get(key) for key in ("total", "trainable")},
+        "error": record.error or {},
+        "params": {key: record.params.get(key) for key in ("total", "trainable", "by_role")},
         "cost": record.cost,
-        "receipts": {"ok": checks.count(True), "failed": checks.count(False)},
+        "receipts": {"ok": oks.count(True), "failed": oks.count(False)},
+        "receipt": checks,
+        "change": {key: record.change.get(key) for key in ("summary", "features", "seconds")},
     }
     return flat(tree)
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by "/", without those whose value is unknown."""
+    """Nested keys joined by "/", without those whose value is unknown, NaN or infinite."""
     row: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
             row |= flat(value, f"{prefix}{key}/")
-        elif value is not None:
+        elif value is not None and not (isinstance(value, float) and not math.isfinite(value)):
             row[f"{prefix}{key}"] = value
     return row

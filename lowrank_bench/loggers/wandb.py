@@ -3,9 +3,13 @@
 A server that does not answer costs at most `init_timeout` and a few seconds; the run is then
 written offline. A server that dies midway costs FINISH_TIMEOUT_S at the end; what was not
 sent lies in the run's folder, for `wandb sync`.
+
+Under `wandb agent` the run is the agent's: its id, project and entity, or the sweep would never
+see it.
 """
 
 import logging
+import os
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -47,6 +51,13 @@ class RunWandbLogger(WandbLogger):
         if run is not None and run.settings.mode == "offline":
             self.sync_hint = f"wandb sync {shlex.quote(run.settings.sync_dir)}"
 
+    @rank_zero_only
+    def open(self, record: RunRecord) -> None:
+        """Say what each curve is drawn over, and what of the record no other key holds."""
+        run = self._run
+        self._attempt(lambda: _define_curves(run))
+        self._attempt(lambda: _tell_facts(run, record))
+
     @override
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -67,6 +78,7 @@ class RunWandbLogger(WandbLogger):
         if run is None:
             return
         exit_code = 0 if record.is_result else 1
+        self._attempt(lambda: _tell_facts(run, record))  # some are known only now
         self._attempt(lambda: run.summary.update(naming.summary(record)))
         self._attempt(lambda: run.finish(exit_code=exit_code))
         if self._is_broken:
@@ -77,7 +89,7 @@ class RunWandbLogger(WandbLogger):
             call()
         except Exception as error:  # W&B's service died: no reason for ours to
             if not self._is_broken:
-                log.warning("W&B stopped (%s); the metrics are in metrics.jsonl", _brief(error))
+                log.warning("W&B stopped (%s); the metrics are in metrics.jsonl", brief(error))
             self._is_broken = True
 
 
@@ -100,30 +112,42 @@ def wandb_logger(
         return RunWandbLogger(None, folder, project=project)
     folder.mkdir(parents=True, exist_ok=True)  # W&B would quietly take the temporary folder
     about = _about(record, folder, project, entity)
-    if chosen != "online":
-        return RunWandbLogger(_begin(about, chosen, init_timeout), folder, project=project)
-    try:
-        run = _begin(about, "online", init_timeout)
-    except Exception as error:  # unreachable, refused, or a key of the wrong form
-        _say_once(f"W&B: not reachable ({_brief(error)}); written offline instead")
-        _forget_service()
-        run = _begin(about, "offline", init_timeout)
-        return RunWandbLogger(run, folder, project=project, fell_back=True)
-    return RunWandbLogger(run, folder, project=project)
+    run, fell_back = begin(about, chosen, init_timeout)
+    logger = RunWandbLogger(run, folder, project=project, fell_back=fell_back)
+    logger.open(record)
+    return logger
+
+
+def is_of_agent() -> bool:
+    """Whether `wandb agent` started this process, for one run of its sweep."""
+    return bool(os.environ.get("WANDB_SWEEP_ID") and os.environ.get("WANDB_RUN_ID"))
 
 
 def _about(record: RunRecord, folder: Path, project: str, entity: str | None) -> dict[str, Any]:
-    return {
-        "project": project,
-        "entity": entity,
+    whose = {"project": project, "entity": entity, "id": record.fingerprint}
+    return ({} if is_of_agent() else whose) | {
         "dir": str(folder),
-        "id": record.fingerprint,
         "name": naming.title(record),
         "group": naming.group(record),
         "job_type": "train",
         "tags": naming.tags(record),
         "config": naming.config(record),
     }
+
+
+def begin(about: dict[str, Any], mode: str, init_timeout: float) -> tuple[Any, bool]:
+    """A W&B run in `mode`, and whether it fell back: online was wanted, offline it became.
+
+    Raises: what W&B raises where it cannot even write offline.
+    """
+    if mode != "online":
+        return _begin(about, mode, init_timeout), False
+    try:
+        return _begin(about, "online", init_timeout), False
+    except Exception as error:  # unreachable, refused, or a key of the wrong form
+        _say_once(f"W&B: not reachable ({brief(error)}); written offline instead")
+        _forget_service()
+        return _begin(about, "offline", init_timeout), True
 
 
 def _begin(about: dict[str, Any], mode: str, init_timeout: float) -> Any:
@@ -138,14 +162,23 @@ def _begin(about: dict[str, Any], mode: str, init_timeout: float) -> Any:
         console="off",
         silent=True,
     )
-    resume = {"resume": "allow"} if mode == "online" else {}  # W&B ignores it offline
-    run = wandb.init(**about, **resume, mode=mode, settings=settings)  # type: ignore[arg-type]
+    # W&B ignores it offline; an agent's run has been made by its server, and is begun, not resumed
+    resume = {"resume": "allow"} if mode == "online" and not is_of_agent() else {}
+    return wandb.init(**about, **resume, mode=mode, settings=settings)  # type: ignore[arg-type]
+
+
+def _define_curves(run: Any) -> None:
     run.define_metric("update", hidden=True)
     run.define_metric("epoch", hidden=True)
     run.define_metric("*", step_metric="update")
     for metric, axis, best in CURVES:
-        run.define_metric(metric, step_metric=axis, summary=best)
-    return run
+        # Under a sweep the summary holds the plain last value, which its search can read.
+        run.define_metric(metric, step_metric=axis, summary=None if is_of_agent() else best)
+
+
+def _tell_facts(run: Any, record: RunRecord) -> None:
+    facts = naming.facts(record, dict(run.config))
+    run.config.update({naming.FACTS: facts}, allow_val_change=True)
 
 
 def _forget_service() -> None:
@@ -164,5 +197,5 @@ def _say_once(line: str) -> None:
         log.warning(line)
 
 
-def _brief(error: Exception) -> str:
+def brief(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]

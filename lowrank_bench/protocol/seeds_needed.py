@@ -4,8 +4,6 @@ The smallest p of an exact two-sided test on n pairs is 2^(1-n): all differences
 all on the other. After Holm's correction the best of m comparisons is held against alpha / m.
 """
 
-from math import ceil, log2
-
 
 def smallest_p(num_seeds: int) -> float:
     """Of an exact two-sided paired test."""
@@ -13,9 +11,11 @@ def smallest_p(num_seeds: int) -> float:
 
 
 def seeds_needed(num_comparisons: int, alpha: float) -> int:
-    """The smallest n with m 2^(1-n) <= alpha, and at least two."""
-    n = max(2, ceil(1 + log2(max(1, num_comparisons) / alpha)))
-    return n - 1 if n > 2 and num_comparisons * smallest_p(n - 1) <= alpha else n
+    """The smallest n with m 2^(1-n) <= alpha, m and n being at least 1 and 2."""
+    n = 2
+    while max(1, num_comparisons) * smallest_p(n) > alpha:
+        n += 1
+    return n
 
 
 def what_cannot_be_claimed(num_seeds: int, num_comparisons: int, alpha: float) -> str | None:

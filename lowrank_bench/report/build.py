@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -11,42 +11,59 @@ from rich.console import Console
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.report.charts import figures
 from lowrank_bench.report.drawing import drawing
+from lowrank_bench.report.figure import Figure
 from lowrank_bench.report.frames import frames_of
 from lowrank_bench.report.label import with_labels
 from lowrank_bench.report.load import Loaded, gather
 from lowrank_bench.report.page import render
 from lowrank_bench.report.palette import Palette
 from lowrank_bench.report.section import Section, sections
+from lowrank_bench.report.study_part import StudyPart
 from lowrank_bench.report.terminal import show
 
 Files = dict[str, bytes]
+StudyParts = Callable[[Sequence[Path], Loaded], list[StudyPart]]
 
 
-def report(paths: Sequence[Path], out: Path, *, console: Console | None = None) -> Path:
+def report(
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    console: Console | None = None,
+    study_parts: StudyParts | None = None,
+) -> Path:
     """Write the report on all records below `paths` into `out`; return its `index.html`.
 
-    With a `console`, the ranked tables are printed there too. Everything is made in memory
-    before the first file is written, so that a mistake leaves no half report behind.
+    With a `console`, the ranked tables are printed there too; `study_parts` gives what the page
+    says of studies, above its controls. Everything is made in memory before the first file is
+    written, so that a mistake leaves no half report behind.
 
     Raises: ConfigError when a folder is missing or holds no record, when every record is
     corrupt, or when `out` cannot be written.
     """
     _check_out(out)
-    loaded = gather(paths)
-    for note in loaded.notes:
-        print(f"lowrank-report: {note}", file=sys.stderr)
-    loaded = with_labels(loaded)
-    found = sections(loaded)
-    palette = Palette.of(loaded.runs)
-    drawn = {section.number: figures(section, palette) for section in found}
-
-    named = {
-        f"figures/section-{n}-{each.name}": each for n, those in drawn.items() for each in those
-    }
-    with drawing(named) as images:
+    with drawing() as images:
+        loaded = gather(paths)
+        for note in loaded.notes:
+            print(f"lowrank-report: {note}", file=sys.stderr)
+        loaded = with_labels(loaded)
+        found = sections(loaded)
+        palette = Palette.of(loaded.runs)
+        drawn: dict[int, list[Figure]] = {}
+        for section in found:
+            n = section.number
+            drawn[n] = figures(section, palette)
+            images.begin({f"figures/section-{n}-{each.name}": each for each in drawn[n]})
+        studies = [] if study_parts is None else study_parts(paths, loaded)
+        for part in studies:
+            n = part.number
+            images.begin({f"figures/study-{n}-{each.name}": each for each in part.figures})
         files: Files = _tables(loaded, found)
-        files["index.html"] = render(loaded, found, drawn, title=_title(paths)).encode()
-        files |= images()
+        for part in studies:
+            files |= part.files
+        page = render(loaded, found, drawn, title=_title(paths), studies=studies)
+        files["index.html"] = page.encode()
+        files |= images.images()
     _write(out, files)
     if console is not None:
         show(found, console)
@@ -85,7 +102,9 @@ def _write(out: Path, files: Files) -> None:
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             (out / name).write_bytes(content)
         # what an earlier report had and this one has not
-        for old in (*(out / "figures").glob("section-*-*.*"), *out.glob("layers.*")):
+        figures = out / "figures"
+        drawn = (*figures.glob("section-*-*.*"), *figures.glob("study-*-*.*"))
+        for old in (*drawn, *out.glob("layers.*")):
             if old.relative_to(out).as_posix() not in files:
                 old.unlink()
     except OSError as error:

@@ -1,89 +1,105 @@
 """The images of many figures, on two cores.
 
 Drawing holds Python's lock for as long as it takes, so that threads gain nothing; and a process
-with polars in it must not be forked. Most of many figures go to a fresh one.
+with polars in it must not be forked. A fresh one begins while the records are read, and draws
+from the first figure on; who waits for the images draws from the last.
 """
 
 import json
 import os
 import subprocess
 import sys
-from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import sleep
 
+from lowrank_bench.report import painter
 from lowrank_bench.report.figure import Figure, Spec
-from lowrank_bench.report.images import png, svg_of
+from lowrank_bench.report.images import PAPER_STYLE, svg_of
 
-FEW = 6  # figures, which are drawn before another process would have begun
+FEW = 4  # figures, which the other process has drawn before this one would have begun
+
+
+class Drawing:
+    """Figures that are being drawn."""
+
+    def __init__(self, folder: Path, beside: "subprocess.Popen[str] | None") -> None:
+        self._folder, self._beside = folder, beside
+        self._specs: dict[str, Spec] = {}
+
+    def begin(self, figures: Mapping[str, Figure]) -> None:
+        """Draw these too; their images will have these names."""
+        for name, figure in figures.items():
+            number = len(self._specs)
+            self._specs[name] = figure.image_spec()
+            if self._beside is not None and self._beside.stdin is not None:
+                content = json.dumps(self._specs[name])
+                (self._folder / f"{number}.json").write_text(content, encoding="utf-8")
+                with suppress(BrokenPipeError):  # it has died, and all is drawn here
+                    print(number, file=self._beside.stdin, flush=True)
+
+    def images(self) -> dict[str, bytes]:
+        """`NAME.svg` and `NAME.png` of each figure."""
+        names = list(self._specs)
+        own: dict[str, bytes] = {}
+        while left := [n for n, name in enumerate(names) if not self._has(n, name, own)]:
+            is_alone = self._beside is None or self._beside.poll() is not None
+            # the first is being drawn
+            if is_alone or len(left) > (1 if own else FEW):
+                own |= drawn({names[left[-1]]: self._specs[names[left[-1]]]})
+            else:
+                sleep(0.01)
+        files: dict[str, bytes] = {}
+        for number, name in enumerate(names):
+            for kind in ("svg", "png"):
+                file = f"{name}.{kind}"
+                path = self._folder / f"{number}.{kind}"
+                files[file] = own[file] if file in own else path.read_bytes()
+        return files
+
+    def _has(self, number: int, name: str, own: Mapping[str, bytes]) -> bool:
+        return f"{name}.png" in own or (self._folder / f"{number}.png").exists()
 
 
 @contextmanager
-def drawing(figures: Mapping[str, Figure]) -> Iterator[Callable[[], dict[str, bytes]]]:
-    """Begin to draw; what is given returns `NAME.svg` and `NAME.png` of each figure.
-
-    Ask for them late: until then the other process draws beside whatever is done here.
-    """
-    specs = {name: figure.image_spec() for name, figure in figures.items()}
-    names = list(specs)
-    # a bit more than half, since the rest of the report is made here
-    theirs = [name for i, name in enumerate(names) if i % 5 in (0, 2, 4)]
-    if len(names) <= FEW or (os.cpu_count() or 1) == 1:
-        theirs = []
-    beside = _start({name: specs[name] for name in theirs}) if theirs else None
-
-    def images() -> dict[str, bytes]:
-        files = drawn({name: specs[name] for name in names if name not in theirs})
-        files |= _finished(beside) or drawn({name: specs[name] for name in theirs})
-        return {name: files[name] for each in names for name in (f"{each}.svg", f"{each}.png")}
-
-    try:
-        yield images
-    finally:
-        if beside is not None:
-            _end(beside)
+def drawing() -> Iterator[Drawing]:
+    """Begin early, ask for the images late: until then the other process draws beside."""
+    with TemporaryDirectory(prefix="lowrank-report-") as temporary:
+        folder = Path(temporary)
+        beside = _start(folder) if (os.cpu_count() or 1) > 1 else None
+        try:
+            yield Drawing(folder, beside)
+        finally:
+            if beside is not None:
+                _end(beside)
 
 
 def drawn(specs: Mapping[str, Spec]) -> dict[str, bytes]:
     files = {}
     for name, spec in specs.items():
         image = svg_of(spec)
-        files |= {f"{name}.svg": image.encode(), f"{name}.png": png(image)}
+        files |= {f"{name}.svg": image.encode(), f"{name}.png": painter.png(image)}
     return files
 
 
-def _start(specs: Mapping[str, Spec]) -> "subprocess.Popen[bytes] | None":
-    line = [sys.executable, "-c", f"from {__name__} import main; main()"]
+def _start(folder: Path) -> "subprocess.Popen[str] | None":
+    (folder / "style.json").write_text(json.dumps(PAPER_STYLE), encoding="utf-8")
+    # -P: the script's folder has modules with names that others may have too
+    line = [sys.executable, "-P", painter.__file__, str(folder)]
+    silent = subprocess.DEVNULL
     try:
-        process = subprocess.Popen(
-            line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        return subprocess.Popen(
+            line, stdin=subprocess.PIPE, stdout=silent, stderr=silent, text=True
         )
     except OSError:
         return None
-    assert process.stdin is not None
-    with suppress(BrokenPipeError), process.stdin as its:  # it reads all before it draws
-        its.write(json.dumps(specs).encode())
-    return process
 
 
-def _finished(process: "subprocess.Popen[bytes] | None") -> dict[str, bytes] | None:
-    """What the other one drew; None when it could not, and the figures are left to us."""
-    if process is None:
-        return None
-    assert process.stdout is not None
-    told = process.stdout.read()
-    if process.wait():
-        return None
-    return {name: b64decode(content) for name, content in json.loads(told).items()}
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.kill()  # if the report failed meanwhile; one that has ended takes no harm
+def _end(process: "subprocess.Popen[str]") -> None:
+    process.kill()  # it may be at what was drawn here meanwhile
     process.wait()
-    assert process.stdout is not None
-    process.stdout.close()
-
-
-def main() -> None:
-    files = drawn(json.load(sys.stdin))
-    json.dump({name: b64encode(content).decode() for name, content in files.items()}, sys.stdout)
+    with suppress(BrokenPipeError):
+        assert process.stdin is not None
+        process.stdin.close()

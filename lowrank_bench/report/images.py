@@ -5,16 +5,19 @@ from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import altair as alt
 import vl_convert
 
 from lowrank_bench.record import write_atomically
+from lowrank_bench.report import painter
 from lowrank_bench.report.figure import Figure, Spec
 from lowrank_bench.report.theme import PAPER
 
 # the release that altair writes for, as vl-convert names it: 'v6.4.1' is '6.4'
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+PAPER_STYLE: dict[str, Any] = {"version": VEGA_LITE, "config": PAPER}
 
 
 def svg(figure: Figure) -> str:
@@ -22,12 +25,7 @@ def svg(figure: Figure) -> str:
 
 
 def svg_of(spec: Spec) -> str:
-    return vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE, config=PAPER)
-
-
-def png(image: str) -> bytes:
-    """An SVG as PNG, at twice its size for screens of today."""
-    return vl_convert.svg_to_png(image, scale=2)
+    return painter.svg_of(spec, **PAPER_STYLE)
 
 
 @cache

@@ -17,6 +17,7 @@ from lowrank_bench.report.adaptation import CHANGES, FEATURES, SUMMARY
 from lowrank_bench.report.epochs import read_curves
 
 MOMENTS = ("before", "selected", "final")
+MEASURED = {moment: [(f"{moment}_{metric}", metric) for metric in METRICS] for moment in MOMENTS}
 # Of two records of one run the one that got further counts, then the newer.
 PRECEDENCE = ("finished", "diverged", "interrupted", "oom", "failed")
 
@@ -179,9 +180,9 @@ def _row(record: RunRecord, path: Path) -> dict[str, Any]:
     }
     row |= {key: record.name.get(key) for key in ("method", "data", "model", "base", "rank", "lr")}
     row |= {cost: record.cost.get(cost) for cost in COSTS if cost != "step_time_s"}
-    for moment in MOMENTS:
+    for moment, columns in MEASURED.items():
         measured = record.metrics.get(moment) or {}
-        row |= {f"{moment}_{metric}": measured.get(metric) for metric in METRICS}
+        row |= {column: measured.get(metric) for column, metric in columns}
     return row | _change(record.change)
 
 

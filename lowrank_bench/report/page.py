@@ -1,6 +1,8 @@
 """The page: one file that needs nothing but a browser."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,33 +16,40 @@ from lowrank_bench.record import SCHEMA, RunRecord
 from lowrank_bench.report import findings, theme
 from lowrank_bench.report.adaptation import changed
 from lowrank_bench.report.figure import Figure
+from lowrank_bench.report.filtering import Choices, attributes, labels_of, of_key, of_label
 from lowrank_bench.report.images import javascript
 from lowrank_bench.report.load import PRECEDENCE, Loaded
 from lowrank_bench.report.planned import planned
 from lowrank_bench.report.section import Section
+from lowrank_bench.report.study_part import StudyPart
 
 HERE = Path(__file__).parent
 MOST_LISTED = 300  # rows of a table in which each run, or each configuration, has several
+MOST_OPEN = 100  # rows that a table begins with; the others are there when they are asked for
+SCRIPTS = ("tables.js", "charts.js", "filters.js")
 
 
 def render(
-    loaded: Loaded, found: list[Section], drawn: dict[int, list[Figure]], *, title: str
+    loaded: Loaded,
+    found: list[Section],
+    drawn: dict[int, list[Figure]],
+    *,
+    title: str,
+    studies: Sequence[StudyPart] = (),
 ) -> str:
     """The whole page. Texts from records are escaped by the template, data by `_json`."""
-    templates = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,  # whatever the template's suffix
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    # a number and its % stay on one line
-    templates.filters["unbroken"] = lambda text: text.replace(" %", "\u00a0%")
-    specs, datasets = {}, {}
-    for number, figures in drawn.items():
-        for figure in figures:
-            datasets[f"s{number}-{figure.name}"] = figure.datasets
-            specs[f"s{number}-{figure.name}"] = figure.page_specs()
+    choices, labels = Choices.of(found, studies), labels_of(found)
+    templates = _templates()
+    templates.globals |= {
+        "tagged": attributes,
+        "of_label": of_label,
+        "of_key": lambda label, known: of_key(label, known, choices),
+        "most_open": MOST_OPEN,
+    }
+    figures = {f"s{number}-{each.name}": each for number, those in drawn.items() for each in those}
+    figures |= {
+        f"study-{part.number}-{each.name}": each for part in studies for each in part.figures
+    }
     counts = dict(loaded.runs["status"].value_counts().rows())
     return templates.get_template("page.html.jinja").render(
         title=title,
@@ -52,22 +61,53 @@ def render(
         package=__version__,
         schema=SCHEMA,
         sections=found,
+        studies=studies,
         drawn=drawn,
+        choices=choices,
+        labels=labels,
         findings=findings,
         grouped=grouped_receipts,
         all_receipts=all_receipts,
         changed=changed,
-        planned=planned,
+        planned=lambda section: planned(_slim(section)),
         has_layers=len(loaded.layers) > 0,
         listed=listed_runs,
-        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        style=_own("page.css"),
         rules=selection_rules,
-        script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
-        vega=Markup(javascript().replace("</script", "<\\/script")) if specs else "",
+        script=Markup("\n").join(map(_own, SCRIPTS)),
+        vega=Markup(javascript().replace("</script", "<\\/script")) if figures else "",
         charts=_json(
-            {"specs": specs, "datasets": datasets, "light": theme.LIGHT, "dark": theme.DARK}
+            {
+                "specs": {name: each.page_specs() for name, each in figures.items()},
+                "datasets": {name: each.datasets for name, each in figures.items()},
+                "labels": labels if choices.is_any else {},
+                "light": theme.LIGHT,
+                "dark": theme.DARK,
+            }
         ),
     )
+
+
+def _slim(section: Section) -> Section:
+    """With so few columns that its runs can be handed out group by group."""
+    return replace(section, runs=section.runs.select("label", "seed", "path"))
+
+
+def _templates() -> Environment:
+    templates = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,  # whatever the template's suffix
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # a number and its % stay on one line
+    templates.filters["unbroken"] = lambda text: text.replace(" %", "\u00a0%")
+    return templates
+
+
+def _own(name: str) -> Markup:
+    return Markup((HERE / name).read_text(encoding="utf-8"))
 
 
 def _json(value: Any) -> Markup:

@@ -30,15 +30,28 @@ def answer(operation: str | None, variables: dict[str, Any]) -> dict[str, Any]:
             "project": PROJECT,
         }
         return {"upsertBucket": {"bucket": bucket, "inserted": True}}
+    if operation == "CreateRunFiles":
+        return {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": []}}
     return {}
 
 
+class Server(ThreadingHTTPServer):
+    """Keeps what it was asked: the operation and its variables."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: list[tuple[str | None, dict[str, Any]]] = []
+
+
 class Handler(BaseHTTPRequestHandler):
+    server: Server
+
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         content: dict[str, Any] = {}
         if self.path.endswith("/graphql"):
             asked = json.loads(body)
+            self.server.asked.append((asked.get("operationName"), asked.get("variables") or {}))
             content = {"data": answer(asked.get("operationName"), asked.get("variables") or {})}
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -83,6 +96,7 @@ def record() -> RunRecord:
             "lr": 1e-3,
         },
         config={"method": {"adapter": {"alpha": 16}}, "epochs": 2, "rank": 8},
+        overrides=["rank=8"],
     )
 
 
@@ -92,9 +106,9 @@ def fake_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """Answers until `shutdown()` and `server_close()`; then it refuses connections."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server()
     monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_address[1]}")
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server

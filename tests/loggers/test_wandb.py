@@ -16,6 +16,7 @@ from lowrank_bench.loggers import wandb as ours
 from lowrank_bench.loggers.auto import auto_logger
 from lowrank_bench.loggers.wandb import RunWandbLogger, wandb_logger
 from lowrank_bench.record import RunRecord
+from tests.loggers.conftest import Server
 
 
 def inspect(logger: RunWandbLogger) -> dict[str, list[dict]]:
@@ -43,6 +44,7 @@ def finish(logger: RunWandbLogger, record: RunRecord) -> None:
     record.status = "finished"
     record.metrics["selected"]["val_loss"] = 0.5
     record.params["trainable"] = 42
+    record.params["targets"] = ["head"]
     record.receipts = {"merge": {"ok": True}, "budget": {"ok": False}}
     logger.finalize("success")
     logger.close(record)
@@ -85,6 +87,9 @@ def test_an_offline_run_holds_config_curves_and_outcome(
     ]
     assert [(r["epoch"], r["val_loss"]) for r in rows if "val_loss" in r] == [(1, 0.5), (2, 1.0)]
     axes = {m.get("name"): m.get("step_metric") for m in found["metric"]}
+    facts = [part["update"] for part in found["config"] if "record" in (part.get("update") or {})]
+    assert facts[0]["record"]["overrides"] == ["rank=8"]
+    assert facts[-1]["record"]["targets"] == ["head"]  # not known before it was built
     assert axes["val_loss"] == "epoch"
     assert axes["train_loss"] == "update"
     outcome: dict = {}
@@ -156,6 +161,36 @@ def test_a_server_that_dies_midway_breaks_and_blocks_nothing(
     finish(logger, record)
     assert time.monotonic() - started < 10
     assert len(inspect(logger)["history"]) == 5
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*config.yaml:pytest.PytestUnraisableExceptionWarning")
+def test_a_run_of_an_agent_joins_its_sweep(
+    fake_key: None,
+    server: Server,
+    record: RunRecord,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {"ENTITY": "team", "PROJECT": "sweeps", "SWEEP_ID": "sw"}.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)  # as `wandb agent team/sweeps/sw` does
+    monkeypatch.setenv("WANDB_RUN_ID", "chosen-by-agent")
+    parameters = tmp_path / "config.yaml"  # of the sweep; W&B lets them stand before all else
+    parameters.write_text("method: {value: lora}\nrank: {value: 8}\n")
+    monkeypatch.setenv("WANDB_SWEEP_PARAM_PATH", str(parameters))
+    logger = wandb_logger(record, tmp_path / "run", project="mine", mode="online")
+    assert not logger.fell_back
+    log_two_epochs(logger)
+    finish(logger, record)
+    asked = [about for operation, about in server.asked if operation == "UpsertBucket"]
+    said = {key: asked[0].get(key) for key in ("name", "entity", "project", "sweep")}
+    assert said == {
+        "name": "chosen-by-agent",
+        "entity": "team",
+        "project": "sweeps",
+        "sweep": "sw",
+    }
+    assert not [operation for operation, _ in server.asked if operation == "RunResumeStatus"]
 
 
 def test_a_disabled_run_writes_nothing(
