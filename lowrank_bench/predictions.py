@@ -46,7 +46,8 @@ def read_predictions(folder: Path) -> dict[str, np.ndarray] | None:
     Nothing in the file is executed: NumPy reads it without pickles.
     """
     try:
-        with np.load(folder / FILE, allow_pickle=False) as file:
+        content = io.BytesIO((folder / FILE).read_bytes())
+        with np.load(content, allow_pickle=False) as file:
             num = int(file[NUM])
             return {
                 name.removeprefix(PACKED): (

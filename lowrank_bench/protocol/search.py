@@ -6,7 +6,7 @@ own; to finer rates around the best. All of it is a function of the trials so fa
 scores, so that a search that was killed goes on where it was.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import log10
 from typing import Any
@@ -38,8 +38,8 @@ def rate(exponent: float, per_decade: int) -> float:
 
 
 def exponent(lr: float, per_decade: int) -> float:
-    """Where a learning rate lies on the grid, in quarter steps, which undoes the rounding."""
-    return round(4 * log10(lr) * per_decade) / 4
+    """Where a rate lies on the grid, in sixteenths of a step, which undoes its rounding."""
+    return round(16 * log10(lr) * per_decade) / 16
 
 
 def next_settings(space: Space, trials: Scored, budget: int) -> list[Setting]:
@@ -76,7 +76,7 @@ def edge(trials: Scored) -> str | None:
     return "low" if lr == min(rates) else "high" if lr == max(rates) else None
 
 
-def _candidates(space: Space, trials: Scored):
+def _candidates(space: Space, trials: Scored) -> Iterator[Setting]:
     """Settings in the order of what they would tell; some were tried already. Never ends."""
     steps = space.per_decade
     tried = sorted({exponent(setting[LR], steps) for setting, _ in trials})
@@ -93,14 +93,8 @@ def _candidates(space: Space, trials: Scored):
     for key, values in space.knobs.items():
         for value in values:
             yield setting | {key: value}
-    down, up = (
-        _score_at(trials, setting, here - 1, steps),
-        _score_at(trials, setting, here + 1, steps),
-    )
-    sides = (-1, 1) if down > up else (1, -1)
-    for part in (0.5, 0.25):
-        for side in sides:
-            yield setting | {LR: rate(here + side * part, steps)}
+    for place in _between(trials, setting, steps):
+        yield setting | {LR: rate(place, steps)}
     beyond = 1
     while True:
         yield {LR: rate(tried[0] - beyond, steps)}
@@ -108,10 +102,18 @@ def _candidates(space: Space, trials: Scored):
         beyond += 1
 
 
-def _score_at(trials: Scored, setting: Setting, place: float, steps: int) -> float:
-    wanted = setting | {LR: rate(place, steps)}
-    found = [score for tried, score in trials if tried == wanted and _is(score)]
-    return max(found, default=float("-inf"))
+def _between(trials: Scored, setting: Setting, steps: int) -> list[float]:
+    """Half way to the nearest rates tried with the same knobs, on the better side first."""
+    here = exponent(setting[LR], steps)
+    scores = {
+        exponent(tried[LR], steps): float("-inf") if score is None else score
+        for tried, score in trials
+        if tried | {LR: None} == setting | {LR: None}
+    }
+    below = max((place for place in scores if place < here), default=here - 1)
+    above = min((place for place in scores if place > here), default=here + 1)
+    sides = sorted((below, above), key=lambda place: -scores.get(place, float("-inf")))
+    return [(here + place) / 2 for place in sides]
 
 
 def _is(score: float | None) -> bool:
