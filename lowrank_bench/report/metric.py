@@ -41,6 +41,10 @@ class Metric:
         """The column of another metric on the same split: test_perplexity beside test_loss."""
         return f"{self.column.partition('_')[0]}_{name}"
 
+    def on_part(self, part: str) -> str:
+        """The column of the same metric on another split: val_loss beside test_loss."""
+        return f"{part}_{self.column.partition('_')[2]}"
+
     def text(self, value: float | None) -> str:
         if value is None:
             return "–"

@@ -8,11 +8,12 @@ ranks or trials) reuses whatever it has trained before.
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from lowrank_bench.checks import check
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.job import Job
 from lowrank_bench.protocol import optuna_search, search
 from lowrank_bench.protocol.ledger import DUPLICATES, FILE, Ledger, Setting, Trial
-from lowrank_bench.protocol.search import Scored, Space
+from lowrank_bench.protocol.search import LR, Scored, Space
 from lowrank_bench.protocol.seeds_needed import what_cannot_be_claimed
 from lowrank_bench.record import RunRecord
 from lowrank_bench.session import Session
@@ -35,6 +36,7 @@ class Study:
         self.ledger: Ledger = ledger_of(node, first.identity.control_hash, arms)
         self._jobs: dict[str, list[list[Job]]] = {arm.name: [] for arm in arms}  # by trial
         self._check_folder()
+        self._check_knobs()
 
     def conduct(self, train: Train) -> None:
         """`train` gets the jobs of each round, of which some may be finished."""
@@ -161,6 +163,18 @@ class Study:
                 f"run.dir={self.root}: {FILE} there is of a study with another control; "
                 "name another folder"
             )
+
+    def _check_knobs(self) -> None:
+        """They are first needed when the first round is over, which is late for a mistake."""
+        words = [
+            self._words(entry, {LR: space.centre, key: value}, self.ledger.rules.tuning_seeds[0])
+            for entry in self.entries
+            for space in [space_of(self.ledger.rules, entry.recipe)]
+            for key, values in space.knobs.items()
+            for value in values
+        ]
+        for job in self._composed(words):
+            check(job.cfg)
 
     def _say_what_is_coming(self) -> None:
         rules, say = self.ledger.rules, self.session.tally.say
