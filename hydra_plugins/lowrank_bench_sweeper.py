@@ -1,6 +1,6 @@
 """Registers the sweeper with Hydra, which looks for plugins in this namespace alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,12 +48,16 @@ class RunOnceSweeper(BasicSweeper):
             self._train([Job(cfg, p) for cfg, p in zip(self._composed(grid), grid, strict=True)])
         return []
 
-    def _train(self, jobs: Sequence[Any]) -> None:
-        """What of the jobs is not finished yet; and wait for what other processes are at."""
+    def _train(self, jobs: Sequence[Any], begin: Callable[[], None] = lambda: None) -> None:
+        """What of the jobs is not finished yet; and wait for what other processes are at.
+
+        `begin` is called when all jobs are seen to be right, and nothing has trained yet.
+        """
         from lowrank_bench.session import SESSION
 
         assert self.launcher is not None and self.hydra_context is not None
         pending = SESSION.plan(jobs)
+        begin()
         if pending:
             if isinstance(self.launcher, BasicLauncher):  # in this process, one after the other
                 loader = self.hydra_context.config_loader

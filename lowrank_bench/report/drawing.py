@@ -9,15 +9,15 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import sleep
 
 from lowrank_bench.report import painter
 from lowrank_bench.report.figure import Figure, Spec
-from lowrank_bench.report.images import PAPER_STYLE, svg_of
+from lowrank_bench.report.images import PAPER_STYLE, png, spec_json, svg_of
 
 FEW = 4  # figures, which the other process has drawn before this one would have begun
 
@@ -35,7 +35,7 @@ class Drawing:
             number = len(self._specs)
             self._specs[name] = figure.image_spec()
             if self._beside is not None and self._beside.stdin is not None:
-                content = json.dumps(self._specs[name])
+                content = spec_json(self._specs[name])
                 (self._folder / f"{number}.json").write_text(content, encoding="utf-8")
                 with suppress(BrokenPipeError):  # it has died, and all is drawn here
                     print(number, file=self._beside.stdin, flush=True)
@@ -66,7 +66,7 @@ class Drawing:
 @contextmanager
 def drawing() -> Iterator[Drawing]:
     """Begin early, ask for the images late: until then the other process draws beside."""
-    with TemporaryDirectory(prefix="lowrank-report-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="lowrank-report-") as temporary:
         folder = Path(temporary)
         beside = _start(folder) if (os.cpu_count() or 1) > 1 else None
         try:
@@ -80,7 +80,7 @@ def drawn(specs: Mapping[str, Spec]) -> dict[str, bytes]:
     files = {}
     for name, spec in specs.items():
         image = svg_of(spec)
-        files |= {f"{name}.svg": image.encode(), f"{name}.png": painter.png(image)}
+        files |= {f"{name}.svg": image.encode(), f"{name}.png": png(image)}
     return files
 
 

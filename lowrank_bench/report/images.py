@@ -1,5 +1,6 @@
 """Charts as files, and the one script that draws them in a page: nothing from the network."""
 
+import json
 import os
 from contextlib import suppress
 from functools import cache
@@ -17,6 +18,7 @@ from lowrank_bench.report.theme import PAPER
 
 # the release that altair writes for, as vl-convert names it: 'v6.4.1' is '6.4'
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+LINE_ENDS = {0x2028: " ", 0x2029: " "}
 PAPER_STYLE: dict[str, Any] = {"version": VEGA_LITE, "config": PAPER}
 
 
@@ -25,7 +27,39 @@ def svg(figure: Figure) -> str:
 
 
 def svg_of(spec: Spec) -> str:
-    return painter.svg_of(spec, **PAPER_STYLE)
+    return painter.svg_of(spec_json(spec), **PAPER_STYLE)
+
+
+def spec_json(spec: Any) -> str:
+    """Specs as JSON that no name can break.
+
+    Vega puts names into its expressions. There U+2028 and U+2029 end a line, and an order of
+    names fails with one called 'constructor'; where a scale has a domain, that is the order.
+    """
+    return as_json(_unordered(spec))
+
+
+def as_json(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.translate(LINE_ENDS)
+
+
+def _unordered(spec: Any) -> Any:
+    if isinstance(spec, list):
+        return [_unordered(each) for each in spec]
+    if not isinstance(spec, dict):
+        return spec
+    has_domain = isinstance((spec.get("scale") or {}).get("domain"), list)
+    return {
+        # of data nothing is a spec
+        key: each if key in ("datasets", "values") else _unordered(each)
+        for key, each in spec.items()
+        if not (key == "sort" and has_domain)
+    }
+
+
+def png(image: str) -> bytes:
+    return painter.png(image)
 
 
 @cache

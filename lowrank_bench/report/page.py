@@ -1,9 +1,9 @@
 """The page: one file that needs nothing but a browser."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from os.path import dirname, isfile, join
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lowrank_bench import __version__
-from lowrank_bench.record import SCHEMA, RunRecord
+from lowrank_bench.record import PLAN, SCHEMA, RunRecord
 from lowrank_bench.report import findings, theme
 from lowrank_bench.report.adaptation import changed
 from lowrank_bench.report.figure import Figure
 from lowrank_bench.report.filtering import Choices, attributes, labels_of, of_key, of_label
-from lowrank_bench.report.images import javascript
+from lowrank_bench.report.images import LINE_ENDS, javascript, spec_json
 from lowrank_bench.report.load import PRECEDENCE, Loaded
 from lowrank_bench.report.planned import planned
 from lowrank_bench.report.section import Section
@@ -51,7 +51,7 @@ def render(
         f"study-{part.number}-{each.name}": each for part in studies for each in part.figures
     }
     counts = dict(loaded.runs["status"].value_counts().rows())
-    return templates.get_template("page.html.jinja").render(
+    page = templates.get_template("page.html.jinja").render(
         title=title,
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         counts=[(status, counts[status]) for status in PRECEDENCE if status in counts],
@@ -69,7 +69,7 @@ def render(
         grouped=grouped_receipts,
         all_receipts=all_receipts,
         changed=changed,
-        planned=lambda section: planned(_slim(section)),
+        planned=lambda section: planned(_planned(section)),
         has_layers=len(loaded.layers) > 0,
         listed=listed_runs,
         style=_own("page.css"),
@@ -86,11 +86,16 @@ def render(
             }
         ),
     )
+    return page.translate(LINE_ENDS)  # a name is the same in the charts' data and beside them
 
 
-def _slim(section: Section) -> Section:
-    """With so few columns that its runs can be handed out group by group."""
-    return replace(section, runs=section.runs.select("label", "seed", "path"))
+def _planned(section: Section) -> Section:
+    """Those of its runs that have a plan, with so few columns that they are handed out fast."""
+    has_plan = [isfile(join(dirname(path), PLAN)) for path in section.runs["path"]]
+    runs = section.runs.select("label", "seed", "path").filter(
+        pl.Series(has_plan, dtype=pl.Boolean)
+    )
+    return replace(section, runs=runs)
 
 
 def _templates() -> Environment:
@@ -112,8 +117,7 @@ def _own(name: str) -> Markup:
 
 def _json(value: Any) -> Markup:
     """JSON for a script element, in which no text can end the element or open a comment."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028"))
+    return Markup(spec_json(value).replace("<", "\\u003c"))
 
 
 def listed_runs(section: Section) -> list[dict[str, Any]]:

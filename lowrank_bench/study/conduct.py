@@ -20,7 +20,7 @@ from lowrank_bench.session import Session
 from lowrank_bench.study.arms import Compose, Entry, entries
 from lowrank_bench.study.rules import ledger_of, space_of
 
-Train = Callable[[Sequence[Job]], None]
+Train = Callable[[Sequence[Job], Callable[[], None]], None]
 
 
 class Study:
@@ -39,23 +39,23 @@ class Study:
         self._check_knobs()
 
     def conduct(self, train: Train) -> None:
-        """`train` gets the jobs of each round, of which some may be finished."""
+        """`train` gets the jobs of each round, of which some may be finished, and what to call
+        once they are seen to be right and before the first of them trains.
+        """
         self._say_what_is_coming()
         for jobs, what in self._rounds():
             self.session.tally.say(what)
-            train(jobs)
+            train(jobs, lambda: self.ledger.write(self.root))
         self.ledger.write(self.root)
 
     def _rounds(self) -> Iterator[tuple[list[Job], str]]:
         number = 1
         while jobs := self._next_trials():
             yield jobs, f"tuning, round {number}"
-            self.ledger.write(self.root)
             number += 1
         self._select()
         if finals := self._finals():
             yield finals, f"the selected settings on {len(self.ledger.rules.fresh_seeds)} new seeds"
-            self.ledger.write(self.root)
         if twice := self._duplicates():
             yield twice, "the same again, for the noise floor"
 

@@ -1,7 +1,11 @@
+import sys
 from pathlib import Path
 
 import pytest
 from synthetic_records import Write, write
+
+# the benchmarks, which make many records, are no part of the installed package
+sys.path.append(str(Path(__file__).parents[2]))
 
 
 @pytest.fixture

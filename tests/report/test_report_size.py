@@ -14,6 +14,7 @@ from lowrank_bench.report import page as pages
 from lowrank_bench.report.charts import figures
 from lowrank_bench.report.drawing import drawn
 from lowrank_bench.report.epochs import read_curves
+from lowrank_bench.report.figure import Figure
 from lowrank_bench.report.label import with_labels
 from lowrank_bench.report.load import gather
 from lowrank_bench.report.palette import Palette
@@ -80,56 +81,81 @@ def test_curves_belong_to_the_runs_that_were_kept(write_run: Write, tmp_path: Pa
 # Drawing
 
 
-def test_half_of_many_figures_are_drawn_beside_and_are_the_same(
+def figures_of(root: Path) -> dict[str, Figure]:
+    section = read(root)
+    return {each.name: each for each in figures(section, Palette.of(section.runs))}
+
+
+def own_work(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the figures that this process will have drawn."""
+    own: list[str] = []
+    monkeypatch.setattr(drawing, "drawn", lambda specs: own.extend(specs) or drawn(specs))
+    return own
+
+
+def test_many_figures_are_drawn_on_both_cores_and_are_the_same(
     write_run: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for rank in (1, 8):
         write_run(method="lowrank", rank=rank)
-    section = read(tmp_path / "runs")
-    made = figures(section, Palette.of(section.runs))
-    named = {f"{copy}-{each.name}": each for copy in range(2) for each in made}
+    made = figures_of(tmp_path / "runs")
+    named = {f"{copy}-{name}": each for copy in range(2) for name, each in made.items()}
     monkeypatch.setattr(drawing, "FEW", 1)
     monkeypatch.setattr(drawing.os, "cpu_count", lambda: 2)
-    own: list[str] = []
-    monkeypatch.setattr(drawing, "drawn", lambda specs: own.extend(specs) or drawn(specs))
-    with drawing.drawing(named) as images_drawn:
-        files = images_drawn()
+    own = own_work(monkeypatch)
+    with drawing.drawing() as images_drawn:
+        images_drawn.begin(named)
+        files = images_drawn.images()
     assert 0 < len(own) < len(named)
+    assert next(iter(named)) not in own  # the other one begins there
     assert files == drawn({name: each.image_spec() for name, each in named.items()})
 
 
+def test_of_few_figures_the_process_beside_draws_all(
+    write_run: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(method="lowrank", rank=8)
+    made = figures_of(tmp_path / "runs")
+    monkeypatch.setattr(drawing.os, "cpu_count", lambda: 2)
+    own = own_work(monkeypatch)
+    with drawing.drawing() as images_drawn:
+        images_drawn.begin(made)
+        assert len(images_drawn.images()) == 2 * len(made)
+    assert own == []
+
+
+@pytest.mark.parametrize("broken", ["/nowhere/python", "/bin/false", None])
 def test_figures_that_the_other_process_cannot_draw_are_drawn_here(
+    write_run: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str | None
+) -> None:
+    write_run(method="lowrank", rank=8)
+    made = figures_of(tmp_path / "runs")
+    monkeypatch.setattr(drawing.os, "cpu_count", lambda: 1 if broken is None else 2)
+    monkeypatch.setattr(drawing.sys, "executable", broken)
+    with drawing.drawing() as images_drawn:
+        images_drawn.begin(made)
+        files = images_drawn.images()
+    assert set(files) == {f"{name}.{kind}" for name in made for kind in ("svg", "png")}
+
+
+def test_a_report_that_fails_leaves_neither_process_nor_folder_behind(
     write_run: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_run(method="lowrank", rank=8)
-    section = read(tmp_path / "runs")
-    named = {each.name: each for each in figures(section, Palette.of(section.runs))}
-    monkeypatch.setattr(drawing, "FEW", 1)
+    made = figures_of(tmp_path / "runs")
     monkeypatch.setattr(drawing.os, "cpu_count", lambda: 2)
-    for broken in ("/nowhere/python", "/bin/false"):
-        monkeypatch.setattr(drawing.sys, "executable", broken)
-        with drawing.drawing(named) as images_drawn:
-            files = images_drawn()
-        assert set(files) == {f"{name}.{kind}" for name in named for kind in ("svg", "png")}
-
-
-def test_a_report_that_fails_leaves_no_process_behind(
-    write_run: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_run(method="lowrank", rank=8)
-    section = read(tmp_path / "runs")
-    named = {each.name: each for each in figures(section, Palette.of(section.runs))}
-    monkeypatch.setattr(drawing, "FEW", 1)
-    monkeypatch.setattr(drawing.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(drawing.tempfile, "tempdir", str(tmp_path))
     started: list[Any] = []
     popen = drawing.subprocess.Popen
     monkeypatch.setattr(
         drawing.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1]
     )
-    with pytest.raises(ZeroDivisionError), drawing.drawing(named):
+    with pytest.raises(ZeroDivisionError), drawing.drawing() as images_drawn:
+        images_drawn.begin(made)
         raise ZeroDivisionError
     (process,) = started
     assert process.poll() is not None
+    assert list(tmp_path.iterdir()) == [tmp_path / "runs"]
 
 
 def test_the_script_is_bundled_once_for_all_reports(
