@@ -32,6 +32,7 @@ class Study:
         first = self.entries[0].job
         self.root = Path(first.cfg.run.dir)
         node = first.cfg.study
+        self.wants_report = bool(node.report)
         arms = [entry.arm for entry in self.entries]
         self.ledger: Ledger = ledger_of(node, first.identity.control_hash, arms)
         self._jobs: dict[str, list[list[Job]]] = {arm.name: [] for arm in arms}  # by trial
@@ -47,6 +48,12 @@ class Study:
             self.session.tally.say(what)
             train(jobs, lambda: self.ledger.write(self.root))
         self.ledger.write(self.root)
+        if self.wants_report:
+            with self.session.tally.busy("drawing the report"):
+                # polars: only now, since a process that has it must not be forked
+                from lowrank_bench.study.conclude import conclude
+            page = conclude(self.root, self.entries[0].job, self.session.tally.console)
+            self.session.tally.say(str(page))
 
     def _rounds(self) -> Iterator[tuple[list[Job], str]]:
         number = 1

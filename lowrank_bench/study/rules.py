@@ -14,7 +14,7 @@ from lowrank_bench.protocol.seeds_needed import seeds_needed
 
 KEYS = (
     *("name", "search", "trials", "first", "per_decade", "tuning_seeds", "fresh_seeds"),
-    *("references", "alpha", "margins", "metric", "duplicates", "centres", "knobs"),
+    *("references", "alpha", "margins", "metric", "duplicates", "centres", "knobs", "report"),
 )
 SEARCHES = ("grid", "optuna")
 METRICS = ("auto", "accuracy", "loss")
@@ -35,6 +35,7 @@ def ledger_of(node: DictConfig, control_hash: str, arms: list[Arm]) -> Ledger:
             raise ConfigError(f"study.{key}: is missing")
     _one_of("search", given["search"], SEARCHES)
     _one_of("metric", given["metric"], METRICS)
+    _one_of("report", given["report"], (True, False))
     if given["search"] == "optuna":
         require_optuna()
     trials = _whole("trials", given["trials"], 1)

@@ -22,6 +22,7 @@ def node(**changes):
         "margins": {"accuracy": 0.005, "loss": 0.01},
         "metric": "auto",
         "duplicates": 2,
+        "report": True,
         "centres": {"default": 0.003, "lora": 0.01},
         "knobs": {"lora_plus": {"method.optimizer.ratio": [4]}},
     }
