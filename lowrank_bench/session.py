@@ -31,7 +31,7 @@ class Session:
     deferred: list[Job] = field(default_factory=list)
     mistake: ConfigError | None = None  # kept here, since Hydra would print it its own way
     is_planned: bool = False
-    _bases: dict[str, RunRecord] = field(default_factory=dict)  # those seen to, by fingerprint
+    _bases: dict[Path, RunRecord] = field(default_factory=dict)  # those seen to, by their place
     _rehearsed: set[tuple[str, str]] = field(default_factory=set)  # kinds of jobs that were built
 
     def plan(self, jobs: Sequence[Job]) -> list[Job]:
@@ -130,17 +130,17 @@ class Session:
         Raises: BaseFailed when training it gave no weights to begin with. One that failed is
         not tried again in this session, one that diverged never is.
         """
-        name = base.identity.fingerprint
-        if name not in self._bases:
+        place = base.store.root / base.identity.fingerprint
+        if place not in self._bases:
             base.store.open()
             lock, data = base.store.lock(base.identity), base.identity.name["data"]
             with self.tally.busy(f"waiting for another process to train the base on {data}"):
                 lock.acquire()
             try:
-                self._bases[name] = self._base_locked(base)
+                self._bases[place] = self._base_locked(base)
             finally:
                 lock.release()
-        record = self._bases[name]
+        record = self._bases[place]
         if record.status != "finished":
             told = (record.error or {}).get("message", "")
             folder = base.store.folder(base.identity)

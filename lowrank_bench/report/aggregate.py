@@ -73,11 +73,17 @@ def _spread(value: pl.Expr) -> tuple[pl.Expr, ...]:
 def _choose_lr(table: pl.DataFrame) -> pl.DataFrame:
     """Mark, for each method and rank, the learning rate that the charts show.
 
-    It is the best on validation data where these were kept; the table has them all.
+    It is the best on validation data where these were kept, of those that have a result to show
+    (while a study tunes, it leaves test data alone); the table has them all.
     """
     family = ["method_label", "rank"]
     order = table.sort(
-        "val_mean", -pl.col("val_loss_mean"), -pl.col("place"), descending=True, nulls_last=True
+        pl.col("n") > 0,
+        "val_mean",
+        -pl.col("val_loss_mean"),
+        -pl.col("place"),
+        descending=True,
+        nulls_last=True,
     ).with_columns(
         (pl.int_range(pl.len()).over(family) == 0).alias("chosen"),
         pl.len().over(family).alias("num_tried"),

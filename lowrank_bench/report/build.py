@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -14,15 +14,14 @@ from lowrank_bench.report.drawing import drawing
 from lowrank_bench.report.figure import Figure
 from lowrank_bench.report.frames import frames_of
 from lowrank_bench.report.label import with_labels
-from lowrank_bench.report.load import Loaded, gather
+from lowrank_bench.report.load import Loaded
 from lowrank_bench.report.page import render
 from lowrank_bench.report.palette import Palette
+from lowrank_bench.report.parts import gathered, parts
 from lowrank_bench.report.section import Section, sections
-from lowrank_bench.report.study_part import StudyPart
 from lowrank_bench.report.terminal import show
 
 Files = dict[str, bytes]
-StudyParts = Callable[[Sequence[Path], Loaded], list[StudyPart]]
 
 
 def report(
@@ -30,20 +29,18 @@ def report(
     out: Path,
     *,
     console: Console | None = None,
-    study_parts: StudyParts | None = None,
 ) -> Path:
     """Write the report on all records below `paths` into `out`; return its `index.html`.
 
-    With a `console`, the ranked tables are printed there too; `study_parts` gives what the page
-    says of studies, above its controls. Everything is made in memory before the first file is
-    written, so that a mistake leaves no half report behind.
+    With a `console`, the findings and ranked tables are printed there too. Everything is made in
+    memory before the first file is written, so that a mistake leaves no half report behind.
 
     Raises: ConfigError when a folder is missing or holds no record, when every record is
     corrupt, or when `out` cannot be written.
     """
     _check_out(out)
     with drawing() as images:
-        loaded = gather(paths)
+        loaded = gathered(paths)
         for note in loaded.notes:
             print(f"lowrank-report: {note}", file=sys.stderr)
         loaded = with_labels(loaded)
@@ -54,7 +51,7 @@ def report(
             n = section.number
             drawn[n] = figures(section, palette)
             images.begin({f"figures/section-{n}-{each.name}": each for each in drawn[n]})
-        studies = [] if study_parts is None else study_parts(paths, loaded)
+        studies = parts(paths, loaded)
         for part in studies:
             n = part.number
             images.begin({f"figures/study-{n}-{each.name}": each for each in part.figures})
@@ -66,7 +63,7 @@ def report(
         files |= images.images()
     _write(out, files)
     if console is not None:
-        show(found, console)
+        show(found, console, studies)
     return out / "index.html"
 
 
@@ -75,6 +72,8 @@ def _title(paths: Sequence[Path]) -> str:
 
 
 def _tables(loaded: Loaded, found: list[Section]) -> Files:
+    if not found:  # a study alone, of its compact table
+        return {}
     table = pl.concat([section.exported for section in found])
     files = {"table.csv": table.write_csv().encode()}
     for name, frame in frames_of(loaded)._asdict().items():

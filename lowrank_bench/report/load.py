@@ -14,7 +14,7 @@ import polars as pl
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.record import COSTS, FILE, METRICS, RunRecord, find
 from lowrank_bench.report.adaptation import CHANGES, FEATURES, SUMMARY
-from lowrank_bench.report.epochs import read_curves
+from lowrank_bench.report.epochs import CURVES, read_curves
 
 MOMENTS = ("before", "selected", "final")
 MEASURED = {moment: [(f"{moment}_{metric}", metric) for metric in METRICS] for moment in MOMENTS}
@@ -106,6 +106,13 @@ def gather(paths: Sequence[Path]) -> Loaded:
         ),
         notes=notes,
     )
+
+
+def nothing() -> Loaded:
+    """No record at all."""
+    frames = (pl.DataFrame(schema=each) for each in (RUNS, CURVES, RECEIPTS, LAYERS))
+    runs, curves, receipts, layers = frames
+    return Loaded([], runs, curves, receipts, layers, notes=[])
 
 
 def _of_runs(curves: pl.DataFrame, of_file: dict[int, int], kept: pl.DataFrame) -> pl.DataFrame:

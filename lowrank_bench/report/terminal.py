@@ -1,5 +1,6 @@
 """The ranked tables in the terminal."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich import box
@@ -10,12 +11,20 @@ from rich.text import Text
 from lowrank_bench.report import findings
 from lowrank_bench.report.metric import Metric
 from lowrank_bench.report.section import Section
+from lowrank_bench.report.study_part import StudyPart
 
 MOST_ROWS = 50  # of a table: the best
 
 
-def show(found: list[Section], console: Console) -> None:
-    """Print one table for each control."""
+def show(found: list[Section], console: Console, studies: Sequence[StudyPart] = ()) -> None:
+    """Print what was found of each study, then one table for each control."""
+    for part in studies:
+        console.print()
+        console.print(_safe(part.heading), style="dim")
+        for i, finding in enumerate(part.findings):
+            console.print(_safe(finding), style="bold" if i == 0 else "")
+        for warning in part.warnings:
+            console.print(_safe(warning), style="yellow")
     for section in found:
         console.print()
         console.print(_safe(section.heading), style="dim")
