@@ -51,14 +51,14 @@ class RunOnceSweeper(BasicSweeper):
     def _train(self, jobs: Sequence[Any], begin: Callable[[], None] = lambda: None) -> None:
         """What of the jobs is not finished yet; and wait for what other processes are at.
 
-        `begin` is called when all jobs are seen to be right, and nothing has trained yet.
+        `begin` is called before the first of them trains, when all are seen to be right.
         """
         from lowrank_bench.session import SESSION
 
         assert self.launcher is not None and self.hydra_context is not None
         pending = SESSION.plan(jobs)
-        begin()
         if pending:
+            begin()
             if isinstance(self.launcher, BasicLauncher):  # in this process, one after the other
                 loader = self.hydra_context.config_loader
                 ready: Any = Composed(loader, {tuple(job.overrides): job.cfg for job in pending})
