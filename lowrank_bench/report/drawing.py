@@ -48,6 +48,7 @@ class Drawing:
             is_alone = self._beside is None or self._beside.poll() is not None
             # the first is being drawn
             if is_alone or len(left) > (1 if own else FEW):
+                (self._folder / f"{left[-1]}.taken").touch()
                 own |= drawn({names[left[-1]]: self._specs[names[left[-1]]]})
             else:
                 sleep(0.01)

@@ -1,0 +1,1 @@
+"""What a report shows of studies: their findings, figures and tables."""
