@@ -69,6 +69,8 @@ def flips(frame: pl.DataFrame, study: Study | None = None) -> str:
     if frame.is_empty():
         return "No two arms tried a common learning rate, so that nothing can be said at equal ones"
     tried = frame.filter(pl.col("ahead").is_not_null())  # by the tuned winner
+    if tried.is_empty():
+        return "No tuned winner tried a rate that another arm tried too"
     lost = tried.filter(~pl.col("is_tuned_winner"))
     several = frame["rank"].n_unique() > 1
     rates = f"{tried.height} {'pairs of a rank and a common rate' if several else 'common rates'}"

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from lowrank_bench.protocol import exact
+from lowrank_bench.protocol.compare import comparisons
 from lowrank_bench.protocol.finals import DIGITS, Values, differences, finals, mean, values
 from lowrank_bench.protocol.guards import standing
 from lowrank_bench.protocol.holm import holm
@@ -47,8 +48,9 @@ def leaderboard(study: Study, *, resamples: int = RESAMPLES) -> pl.DataFrame:
     """One row an arm, ranked ones by their mean, then the others by theirs; columns LEADERBOARD.
 
     An arm is tied with the best when the paired exact test of the two, with Holm's correction over
-    all ranked arms but the best, finds no difference at alpha, or when the difference is within
-    the noise floor. The best itself is not tied with itself: false. Null where there is no place.
+    all ranked arms but the best, finds no difference at alpha, when the difference is within the
+    noise floor, or when the two are among the study's comparisons and no difference was found
+    there. The best itself is not tied with itself: false. Null where there is no place.
 
     So an arm that is truly the best is the first or tied with it in at least 1 - alpha of studies
     (Gupta 1965, subset selection). It says no more: the first was picked for its luck too, and
@@ -143,7 +145,18 @@ def _tie(ranked: list[Row], found: Values, study: Study) -> None:
     sign, floor = study.ledger.sign, noise_floor(study).value or 0.0
     samples = [differences(found, best["arm"], row["arm"], sign) for row in others]
     p = [1.0 if each is None else each for each in exact.of_no_difference(samples)]
+    undecided = _not_told_apart(study, best["arm"])
     for row, corrected in zip(others, holm(p), strict=True):
         is_small = abs(round(row["mean"] - best["mean"], DIGITS)) <= floor
         row["p_best"] = corrected
         row["tied_with_best"] = corrected > study.ledger.rules.alpha or is_small
+        row["tied_with_best"] |= row["arm"] in undecided
+
+
+def _not_told_apart(study: Study, best: str) -> set[str]:
+    """From the best, by the study's own comparisons: their family is another, and mostly larger."""
+    pairs = comparisons(study, resamples=None).filter(
+        pl.col("verdict").is_in(["undecided", "equivalent"])
+    )
+    both = pairs.select("reference", "arm").rows()
+    return {other for pair in both if best in pair for other in pair if other != best}

@@ -62,8 +62,7 @@ def _best(board: pl.DataFrame, study: Study) -> list[str]:
     if not tied:
         return [f"{first}; no other ranked arm ties with it."]
     verb = "ties" if len(tied) == 1 else "tie"
-    family = f"Holm over {plural(len(others), 'arm')}"
-    return [f"{first}; {listed(tied)} {verb} with it: no difference could be shown ({family})."]
+    return [f"{first}; {listed(tied)} {verb} with it: no difference could be shown."]
 
 
 def _references(board: pl.DataFrame, table: pl.DataFrame, study: Study) -> list[str]:

@@ -19,6 +19,7 @@ from lowrank_bench.report.page import render
 from lowrank_bench.report.palette import Palette
 from lowrank_bench.report.parts import gathered, parts
 from lowrank_bench.report.section import Section, sections
+from lowrank_bench.report.study.papers import pdfs
 from lowrank_bench.report.terminal import show
 
 Files = dict[str, bytes]
@@ -61,6 +62,7 @@ def report(
         page = render(loaded, found, drawn, title=_title(paths), studies=studies)
         files["index.html"] = page.encode()
         files |= images.images()
+        files |= pdfs(files)
     _write(out, files)
     if console is not None:
         show(found, console, studies)
@@ -103,7 +105,7 @@ def _write(out: Path, files: Files) -> None:
         # what an earlier report had and this one has not
         figures = out / "figures"
         drawn = (*figures.glob("section-*-*.*"), *figures.glob("study-*-*.*"))
-        for old in (*drawn, *out.glob("layers.*")):
+        for old in (*drawn, *out.glob("layers.*"), *out.glob("study*/*.*")):
             if old.relative_to(out).as_posix() not in files:
                 old.unlink()
     except OSError as error:

@@ -46,9 +46,10 @@ def best_rates(view: View) -> Figure | None:
         finding=finding(rows),
         caption=(
             "Mark: the learning rate that was selected on validation data. Thick bar: the rates "
-            f"around the best that stay within {words.near(view.val)}, other knobs at their defaults. Thin line: "
-            "all that were tried; a bar that reaches its end is a lower bound, a triangle is a "
-            "rate at the end, and the best may lie further out. Ring: methods without a rank."
+            f"around the best that stay within {words.near(view.val)}, other knobs at their "
+            "defaults. Thin line: all that were tried; a bar that reaches its end is a lower "
+            "bound, a triangle is a rate at the end, and the best may lie further out. Ring: "
+            "methods without a rank."
         ),
         panels=[layered("", layers, max(len(methods) * (ROW * most + 7), 60))],
         datasets=data.by_name,

@@ -53,7 +53,7 @@ def finding(rows: pl.DataFrame) -> str:
         return said
     most = real["winner"].value_counts().sort("count", "winner", descending=[True, False])
     name, number = most.row(0)
-    return f"{said}; most often {name} ({number})"
+    return f"{said}; most often {name} ({number})" if number > 1 else said
 
 
 def _layers(

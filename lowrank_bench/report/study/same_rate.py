@@ -13,7 +13,7 @@ from lowrank_bench.report.study.view import View
 
 ROW = 34  # pixels a learning rate
 TUNED = "tuned"
-SAME, APART, OTHER = 0.12, 0.3, 0.65  # how full a tile is
+SAME, APART, OTHER = 0.12, 0.3, 0.58  # how full a tile is
 
 
 def same_rate(view: View) -> Figure | None:

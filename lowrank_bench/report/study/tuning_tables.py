@@ -47,9 +47,9 @@ def tuning(view: View) -> PageTable:
     return PageTable(
         title="Tuning: what was spent, and how it lies",
         caption=(
-            f"Good range: of learning rates around the best, those that lose at most "
-            f"{words.near(view.val)}, in decades; ≥ where it reaches the end of what was tried. Diverged: of "
-            "the tuning runs."
+            "Good range: of learning rates around the best, those that lose at most "
+            f"{words.near(view.val)}, in decades; ≥ where it reaches the end of what was tried. "
+            "Diverged: of the tuning runs."
         ),
         columns=[
             METHOD,
