@@ -21,6 +21,7 @@ COMMANDS = [
 ]
 BENCH = [line for line in COMMANDS if re.match(r"lowrank-bench|python -m lowrank_bench", line)]
 PLAN = [line for line in COMMANDS if line.startswith("lowrank-plan")]
+COMMITTED = [line for line in COMMANDS if line.startswith("lowrank-report docs/")]
 SHORT = ("epochs=1", "logger=local")  # the last of two equal keys wins
 
 
@@ -30,7 +31,7 @@ def _written(language: str) -> str:
 
 def test_every_command_of_the_readme_is_known_to_a_test_or_to_ci():
     ours = {"make bench", "make test", "lowrank-report runs"}
-    assert set(COMMANDS) - {*BENCH, *PLAN} == ours
+    assert set(COMMANDS) - {*BENCH, *PLAN, *COMMITTED} == ours
     assert len(BENCH) >= 5
 
 
@@ -67,6 +68,27 @@ def test_the_commands_run_and_their_runs_can_be_reported(bench, here, env):
         )
         assert planned.returncode == 0, (line, planned.stderr)
     assert (here / "reports" / "runs" / "index.html").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", COMMITTED)
+def test_a_committed_study_is_drawn_again(line, env, tmp_path):
+    drawn = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "lowrank_bench.report",
+            *line.split()[1:],
+            "--out",
+            tmp_path / "out",
+        ],
+        cwd=Path(__file__).parents[2],
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert drawn.returncode == 0, drawn.stderr
+    assert (tmp_path / "out" / "index.html").exists()
 
 
 def test_the_lines_for_ones_own_loop_run():

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 LINE = (
     *("study=fair", "data=digits", "epochs=1", "model.hidden=[16]", "run.keep_checkpoint=false"),
     *("study.trials=3", "study.first=2", "study.per_decade=1", "study.tuning_seeds=[1,2]"),
-    *("study.fresh_seeds=2", "study.duplicates=1", "study.report=false", "rank=2"),
+    *("run.dir=runs", "study.fresh_seeds=2", "study.duplicates=1", "study.report=false", "rank=2"),
 )
 METHODS = "method=full,lora"
 RUNS = 2 * 3 * 2 + 2 * 2  # arms x trials x tuning seeds, arms x fresh seeds
