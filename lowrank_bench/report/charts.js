@@ -1,10 +1,13 @@
 // Charts: drawn one after the other when they come into sight, and again when the filters or the
 // colour scheme change.
-const { specs, datasets, labels, light, dark } =
+const { specs, datasets, labels, family, light, dark } =
   JSON.parse(document.getElementById("charts").textContent);
-// {prefix of figures: {label: [method, rank]}}; a label may be "constructor", hence maps
-const known = new Map(
-  Object.entries(labels).map(([prefix, those]) => [prefix, new Map(Object.entries(those))]));
+// A label may be "constructor", hence maps: the choice that a method's label belongs to, and
+// {prefix of figures: {label of a configuration: [choice, rank]}}.
+const families = new Map(Object.entries(family));
+const choiceOf = (method) => families.get(method) ?? method;
+const known = new Map(Object.entries(labels).map(([prefix, those]) => [prefix, new Map(
+  Object.entries(those).map(([label, [method, rank]]) => [label, [choiceOf(method), rank]]))]));
 const scheme = matchMedia("(prefers-color-scheme: dark)");
 const places = [...document.querySelectorAll(".chart")];
 const WHOLE = new Set(["diverged", "frontier"]); // datasets that are of all methods and ranks together
@@ -18,10 +21,10 @@ const namesIn = (spec) => new Set((spec.layer ?? [spec]).map((layer) => layer.da
 const labelsOf = (figure) =>
   known.get(figure.startsWith("study") ? "study" : figure.split("-")[0]) ?? new Map();
 
-// [method, rank] of a row of a chart's data; undefined where the row names none
+// [choice, rank] of a row of a chart's data; undefined where the row names none
 function keyOf(row, labels) {
   const [method, rank] = labels.get(row.label) ?? [];
-  return [row.method ?? method, row.rank === undefined ? rank : row.rank];
+  return [choiceOf(row.method) ?? method, row.rank === undefined ? rank : row.rank];
 }
 
 // The datasets that a panel names, less what is not chosen.
@@ -58,7 +61,7 @@ function fitted(spec, data) {
     for (const axis of ["x", "y"]) {
       const channel = layer.encoding?.[axis];
       if (channel?.field !== "method" || !Array.isArray(channel.scale?.domain)) continue;
-      const kept = channel.scale.domain.filter((method) => choice.methods.has(method));
+      const kept = channel.scale.domain.filter((method) => choice.methods.has(choiceOf(method)));
       if (axis === "y") share = kept.length / channel.scale.domain.length;
       channel.scale.domain = kept;
     }

@@ -145,7 +145,7 @@ def _versions(found: Drift) -> PageTable:
         Column("a", "first", wide=True),
         Column("b", "second", wide=True),
     ]
-    rows = [dict(zip(("name", "a", "b"), each, strict=True)) for each in found.versions]
+    rows: list[dict] = [{"name": name, "a": a, "b": b} for name, a, b in found.versions]
     return PageTable("What differs between the two", "Of software and machine.", columns, rows)
 
 

@@ -90,11 +90,13 @@ function applyToFigure(figure) {
 }
 
 function tell() {
-  const ranked = tables.filter(({ element }) =>
-    element.classList.contains("ranking") && !element.closest("[hidden]"));
+  const inSight = tables.filter(({ element }) => !element.closest("section[hidden]"));
+  let ranked = inSight.filter(({ element }) => element.classList.contains("ranking"));
+  const what = ranked.length ? "configurations" : "rows"; // where there is a study alone
+  if (!ranked.length) ranked = inSight;
   const sum = (count) => ranked.reduce((total, table) => total + count(table), 0);
   const chosen = sum((table) => table.chosen.length), all = sum((table) => table.rows.length);
-  const text = `${number(chosen)} of ${number(all)} configurations`;
+  const text = `${number(chosen)} of ${number(all)} ${what}`;
   shown.textContent = choice.isAny ? `${text}; sentences are about all` : text;
   for (const [key, name] of [["methods", "method"], ["ranks", "rank"]]) {
     const count = form.querySelector(`[data-count="${name}"]`);

@@ -16,7 +16,7 @@ from lowrank_bench.record import PLAN, SCHEMA, RunRecord
 from lowrank_bench.report import findings, theme
 from lowrank_bench.report.adaptation import changed
 from lowrank_bench.report.figure import Figure
-from lowrank_bench.report.filtering import Choices, attributes, labels_of, of_key, of_label
+from lowrank_bench.report.filtering import Choices, labels_of
 from lowrank_bench.report.images import LINE_ENDS, javascript, spec_json
 from lowrank_bench.report.load import PRECEDENCE, Loaded
 from lowrank_bench.report.planned import planned
@@ -38,12 +38,12 @@ def render(
     studies: Sequence[StudyPart] = (),
 ) -> str:
     """The whole page. Texts from records are escaped by the template, data by `_json`."""
-    choices, labels = Choices.of(found, studies), labels_of(found)
+    choices, labels = Choices.of(found, studies), labels_of(found, studies)
     templates = _templates()
     templates.globals |= {
-        "tagged": attributes,
-        "of_label": of_label,
-        "of_key": lambda label, known: of_key(label, known, choices),
+        "tagged": choices.attributes,
+        "of_label": choices.of_label,
+        "of_key": choices.of_key,
         "most_open": MOST_OPEN,
     }
     figures = {f"s{number}-{each.name}": each for number, those in drawn.items() for each in those}
@@ -81,6 +81,7 @@ def render(
                 "specs": {name: each.page_specs() for name, each in figures.items()},
                 "datasets": {name: each.datasets for name, each in figures.items()},
                 "labels": labels if choices.is_any else {},
+                "family": {label: of for label, of in choices.family.items() if label != of},
                 "light": theme.LIGHT,
                 "dark": theme.DARK,
             }

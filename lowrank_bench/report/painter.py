@@ -1,7 +1,8 @@
 """Charts as files, in a process of its own: `python painter.py FOLDER`.
 
 It reads numbers, one a line, and draws FOLDER/N.json as FOLDER/N.svg and, once both are whole,
-FOLDER/N.png; what is FOLDER/N.taken is drawn by another. It imports nothing of the package, which would take longer than a figure.
+FOLDER/N.png; what is FOLDER/N.taken is drawn by another. It imports nothing of the package,
+which would take longer than a figure.
 """
 
 import json

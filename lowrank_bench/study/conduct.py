@@ -110,8 +110,9 @@ class Study:
         if self.ledger.metric is None:
             is_language = found[0].get("val_perplexity") is not None
             self.ledger.metric = "loss" if is_language else "accuracy"
-        values = [metrics.get(f"val_{self.ledger.metric}") for metrics in found]
-        if any(value is None for value in values):
+        told = [metrics.get(f"val_{self.ledger.metric}") for metrics in found]
+        values = [value for value in told if value is not None]
+        if len(values) < len(told):
             raise ConfigError(
                 f"study.metric={self.ledger.metric}: was not measured on validation data; "
                 "a study tunes on them"

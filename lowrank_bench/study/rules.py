@@ -123,6 +123,6 @@ def _number(key: str, value: Any) -> float:
     return float(value)
 
 
-def _one_of(key: str, value: Any, allowed: Sequence[str]) -> None:
+def _one_of(key: str, value: Any, allowed: Sequence[Any]) -> None:
     if value not in allowed:
-        raise ConfigError(f"study.{key}={value}: unknown{hint(str(value), allowed)}")
+        raise ConfigError(f"study.{key}={value}: unknown{hint(str(value), map(str, allowed))}")

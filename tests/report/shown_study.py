@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from synthetic_records import changed, write
 
-from lowrank_bench.report.build import report
+from lowrank_bench.report import build
 from lowrank_bench.report.figure import Datasets, Figure, layered
-from lowrank_bench.report.load import Loaded
 from lowrank_bench.report.study_part import Cell, Column, PageTable, StudyPart
 
 METHODS = ("dora", "lora", "pissa")
@@ -35,7 +35,9 @@ def shown_study(root: Path) -> Path:
     write(runs, method="lora", rank=16, seed=7, accuracy=None, status="diverged", **_first())
     failed = {"moved": {"ok": False, "value": 0, "note": "role lora_B stood still"}}
     write(runs, method="dora", rank=4, seed=7, accuracy=0.5, receipts=failed, **_first())
-    return report([runs], root / "out", study_parts=_parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "parts", lambda paths, loaded: studies())
+        return build.report([runs], root / "out")
 
 
 def _first() -> dict[str, Any]:
@@ -62,7 +64,7 @@ def _write(
     )
 
 
-def _parts(paths: Any, loaded: Loaded) -> list[StudyPart]:
+def studies() -> list[StudyPart]:
     verdicts = PageTable(
         title="Comparisons",
         caption="Paired over seeds.",

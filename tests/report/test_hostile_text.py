@@ -10,7 +10,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.action_chains import ActionChains
 from synthetic_records import changed, write
 
-from lowrank_bench.report.build import report
+from lowrank_bench.report import build
 from lowrank_bench.report.study_part import Cell, Column, PageTable, StudyPart
 
 pytestmark = [pytest.mark.slow, needs_chromium]
@@ -63,10 +63,12 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         error = {"type": IMAGE, "message": everything}
         told = {"status": "failed", "accuracy": None, "error": error}
         write(runs, method=IMAGE, method_hash="1-None", seed=1, **told, **given)
-    return report([runs], root / "out", study_parts=_parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "parts", lambda paths, loaded: studies())
+        return build.report([runs], root / "out")
 
 
-def _parts(paths: Any, loaded: Any) -> list[StudyPart]:
+def studies() -> list[StudyPart]:
     columns = [Column("method", IMAGE, tip=IMAGE), Column("said", HOSTILE[2], wide=True)]
     rows = [{"method": text, "rank": 2, "said": Cell(text, text)} for text in HOSTILE]
     table = PageTable(IMAGE, IMAGE, columns, rows)
