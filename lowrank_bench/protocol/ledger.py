@@ -51,7 +51,7 @@ class Arm:
     name: str  # `lora r8`
     method: str  # its label: the recipe, and what of it was overridden
     rank: int | None  # null where the method has none
-    overrides: list[str]  # that make it, lr and seed aside
+    overrides: list[str]  # that make it; not lr and seed, nor where and how it runs
     trials: list[Trial] = field(default_factory=list)
     selected: int | None = None  # of the trials; null where none gave a result, or not yet
     runs: dict[int, str] = field(default_factory=dict)  # {fresh seed: fingerprint}
@@ -85,7 +85,7 @@ class Ledger:
         An arm is held against each reference method at its own rank, or without one. Two
         references are compared once. An arm without a rank is not held against a ranked one.
         """
-        pairs: list[tuple[str, str]] = []
+        pairs: dict[tuple[str, str], None] = {}  # as an ordered set
         for wanted in self.rules.references:
             for reference in self.arms:
                 if reference.method != wanted:
@@ -94,8 +94,8 @@ class Ledger:
                     is_same = arm.name == reference.name
                     meets = reference.rank is None or arm.rank == reference.rank
                     if meets and not is_same and (arm.name, reference.name) not in pairs:
-                        pairs.append((reference.name, arm.name))
-        return pairs
+                        pairs[reference.name, arm.name] = None
+        return [*pairs]
 
     def write(self, folder: Path) -> None:
         content = {"schema": SCHEMA} | asdict(self)

@@ -23,6 +23,11 @@ class Entry:
     recipe: str  # by which centres and knobs are named
     job: Job
 
+    @property
+    def point(self) -> list[str]:
+        """All overrides that make it, with those that say where and how it runs."""
+        return list(self.job.overrides)
+
 
 def entries(points: Sequence[list[str]], compose: Compose) -> list[Entry]:
     """One entry for each distinct (method, rank); a method without a rank is one arm.
@@ -42,7 +47,7 @@ def entries(points: Sequence[list[str]], compose: Compose) -> list[Entry]:
             name=arm_name(label, identity.name["rank"]),
             method=label,
             rank=identity.name["rank"],
-            overrides=list(point),
+            overrides=[word for word in point if not _is_execution(word)],
         )
         entry = Entry(arm, str(cfg.method.name), job)
         found.setdefault(identity.method_hash + identity.control_hash, entry)
@@ -50,6 +55,11 @@ def entries(points: Sequence[list[str]], compose: Compose) -> list[Entry]:
     _check_control(chosen)
     _check_names(chosen)
     return chosen
+
+
+def _is_execution(word: str) -> bool:
+    """Whether a word says where or how runs go, and nothing of what is compared."""
+    return word.lstrip("+").startswith(("run.", "logger"))
 
 
 def _check_own(word: str) -> None:
@@ -63,7 +73,7 @@ def _check_names(chosen: Sequence[Entry]) -> None:
     seen: dict[str, Entry] = {}
     for entry in chosen:
         if (other := seen.setdefault(entry.arm.name, entry)) is not entry:
-            theirs, its = set(other.arm.overrides), set(entry.arm.overrides)
+            theirs, its = set(other.point), set(entry.point)
             raise ConfigError(
                 f"{' '.join(sorted(theirs ^ its))}: makes two arms that are both called "
                 f"{entry.arm.name}; sweep what belongs to the method, or run two studies"
@@ -74,7 +84,7 @@ def _check_control(chosen: Sequence[Entry]) -> None:
     first = chosen[0]
     for entry in chosen:
         if entry.job.identity.control_hash != first.job.identity.control_hash:
-            theirs = set(entry.arm.overrides) ^ set(first.arm.overrides)
+            theirs = set(entry.point) ^ set(first.point)
             raise ConfigError(
                 f"{' '.join(sorted(theirs))}: a study has one control (data, model, base, budget, "
                 "precision); run one for each"

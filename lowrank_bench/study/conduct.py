@@ -15,6 +15,7 @@ from lowrank_bench.protocol import optuna_search, search
 from lowrank_bench.protocol.ledger import DUPLICATES, FILE, Ledger, Setting, Trial
 from lowrank_bench.protocol.search import LR, Scored, Space
 from lowrank_bench.protocol.seeds_needed import what_cannot_be_claimed
+from lowrank_bench.protocol.wording import plural
 from lowrank_bench.record import RunRecord
 from lowrank_bench.session import Session
 from lowrank_bench.study.arms import Compose, Entry, entries
@@ -156,7 +157,7 @@ class Study:
     @staticmethod
     def _words(entry: Entry, setting: Setting, seed: int, *more: str) -> list[str]:
         chosen = [f"{key}={value}" for key, value in setting.items()]
-        return [*entry.arm.overrides, *chosen, f"seed={seed}", *more]
+        return [*entry.point, *chosen, f"seed={seed}", *more]
 
     def _composed(self, words: list[list[str]]) -> list[Job]:
         return [Job(cfg, point) for cfg, point in zip(self.compose(words), words, strict=True)]
@@ -190,9 +191,10 @@ class Study:
         tuning, fresh = arms * rules.trials * len(rules.tuning_seeds), len(rules.fresh_seeds)
         self.session.tally.promise(tuning + arms * fresh + min(arms, rules.duplicates))
         say(
-            f"study {self.ledger.name}: {arms} arms; {rules.trials} trials on "
-            f"{len(rules.tuning_seeds)} seeds each, {tuning} runs; then {fresh} fresh seeds each, "
-            f"{arms * fresh} runs; {pairs} comparison{'' if pairs == 1 else 's'}"
+            f"study {self.ledger.name}: {plural(arms, 'arm')}; {plural(rules.trials, 'trial')} on "
+            f"{plural(len(rules.tuning_seeds), 'seed')} each, {plural(tuning, 'run')}; then "
+            f"{plural(fresh, 'fresh seed')} each, {plural(arms * fresh, 'run')}; "
+            f"{plural(pairs, 'comparison')}"
         )
         if len(rules.tuning_seeds) < 2:
             say("one tuning seed: which setting is best may be luck")
