@@ -14,7 +14,7 @@ from lowrank_bench.report.drawing import drawing
 from lowrank_bench.report.figure import Figure
 from lowrank_bench.report.frames import frames_of
 from lowrank_bench.report.label import with_labels
-from lowrank_bench.report.load import Loaded
+from lowrank_bench.report.load import Loaded, uncollected
 from lowrank_bench.report.page import render
 from lowrank_bench.report.palette import Palette
 from lowrank_bench.report.parts import gathered, parts
@@ -25,6 +25,7 @@ from lowrank_bench.report.terminal import show
 Files = dict[str, bytes]
 
 
+@uncollected()
 def report(
     paths: Sequence[Path],
     out: Path,

@@ -20,7 +20,7 @@ HASH = re.compile(r" #[0-9a-f]+$")  # which tells two settings of one name apart
 OVERRIDDEN = re.compile(r"(?P<base>.*?) \((?P<overrides>.*)\)", re.DOTALL)
 
 Rank = int | None
-Labels = dict[str, tuple[str, Rank]]
+Labels = Mapping[str, tuple[str, Rank]]
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,9 @@ def labels_of(found: Sequence[Section], studies: Sequence[StudyPart] = ()) -> di
     Figures of studies may name any configuration, and have arms of their own.
     """
     told = {f"s{section.number}": _labels(section) for section in found}
-    everywhere: Labels = {}
+    everywhere: dict[str, tuple[str, Rank]] = {}
     for labels in told.values():
-        everywhere = labels | everywhere
+        everywhere = {**labels, **everywhere}
     figures = [figure for part in studies for figure in part.figures]
     for row in (row for each in figures for rows in each.datasets.values() for row in rows):
         if "arm" in row and row.get("method") is not None:

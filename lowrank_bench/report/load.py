@@ -69,7 +69,7 @@ def gather(paths: Sequence[Path]) -> Loaded:
     notes: list[str] = []
     of_file: dict[int, int] = {}  # {index of a file: that of its record}
     files = _record_files(paths)
-    with ThreadPoolExecutor(1) as beside, _uncollected():
+    with ThreadPoolExecutor(1) as beside, uncollected():
         # polars reads without Python's lock, while Python reads the records
         curves = beside.submit(read_curves, [(i, path.parent) for i, path in enumerate(files)])
         for index, path in enumerate(files):
@@ -130,7 +130,7 @@ def _of_runs(curves: pl.DataFrame, of_file: dict[int, int], kept: pl.DataFrame) 
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Without Python's collector, which would look through all records read so far, again and
     again, for cycles that JSON has none of.
     """

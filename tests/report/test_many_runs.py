@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from browser import Page, chromium, needs_chromium
 from selenium.webdriver import Chrome
-from synthetic_records import changed, write
+from synthetic_records import write
 
 from benchmarks.many_records import spread
 from lowrank_bench.report.images import javascript
@@ -75,6 +75,7 @@ def _one(root: Path) -> Path:
         }
         for i in range(8)
     }
+    method = {"method": {f"setting_{i}": {"_target_": "a.b", "value": 1e-4 * i} for i in range(50)}}
     versions = {f"package_{i}": "1.2.3" for i in range(12)}
     run = write(
         root,
@@ -82,9 +83,8 @@ def _one(root: Path) -> Path:
         rank=8,
         accuracy=0.8,
         curve=[0.1 + 0.07 * epoch for epoch in range(11)],
-        control={"data": {"name": "digits"}, "budget": {"epochs": 10, "batch_size": 64}},
+        control={"data": {"name": "digits"}, "budget": {"epochs": 10, "batch_size": 64}} | method,
         receipts=receipts,
-        change=changed(6.0),
         env={"versions": versions, "device": "cpu", "threads": 2},
     )
     epochs = {"epoch": range(11), "update": range(0, 110, 10)}
