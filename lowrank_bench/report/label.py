@@ -14,7 +14,9 @@ def with_labels(loaded: Loaded) -> Loaded:
         method_label(str(record.name.get("method")), record.overrides) for record in loaded.records
     ]
     runs = loaded.runs.with_columns(
-        pl.Series("method_label", named, dtype=pl.String).gather(loaded.runs["run"]).alias("method_label")
+        pl.Series("method_label", named, dtype=pl.String)
+        .gather(loaded.runs["run"])
+        .alias("method_label")
     )
     key = ["control_hash", "method_hash"]
     # One configuration may be reached by two spellings (`ae` is `lowrank` with another

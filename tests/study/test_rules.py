@@ -116,5 +116,5 @@ def test_a_ledger_comes_back_from_its_file(tmp_path) -> None:
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"schema": 7}', '{"schema": 1, "rules": 3}'])
 def test_another_file_in_its_place_is_one_line(tmp_path, content) -> None:
     (tmp_path / "study.json").write_text(content)
-    with pytest.raises(ConfigError, match="study.json"):
+    with pytest.raises(ConfigError, match=r"study\.json"):
         Ledger.read(tmp_path)
