@@ -15,7 +15,8 @@ from lowrank_bench.names import hint
 
 Mode = Literal["online", "offline", "disabled"]
 MODES = ("auto", "online", "offline", "disabled")
-SERVER = "https://api.wandb.ai"
+# W&B's own: since 0.31 a login is kept under the first, before that under the second
+SERVERS = ("https://api.forge.coreweave.com", "https://api.wandb.ai")
 UNREACHABLE = "W&B: the server cannot be reached; this run and those after it are written offline"
 SYNC = "`wandb sync <run folder>/wandb/offline-run-*` uploads them later"
 
@@ -25,10 +26,11 @@ def has_key() -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
     try:
-        entry = netrc.netrc(str(_netrc_path())).authenticators(urlsplit(_server()).netloc)
+        kept = netrc.netrc(str(_netrc_path()))
     except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
         return False
-    return bool(entry and entry[2])
+    entries = [kept.authenticators(urlsplit(server).netloc) for server in _servers()]
+    return any(entry is not None and entry[2] for entry in entries)
 
 
 def is_disabled() -> bool:
@@ -74,17 +76,18 @@ def _environment_mode() -> str | None:
     return {"dryrun": "offline", "run": "online"}.get(mode, mode) or None
 
 
-def _server() -> str:
-    """WANDB_BASE_URL, or what `wandb login --host` left in W&B's settings, or the cloud."""
+def _servers() -> tuple[str, ...]:
+    """WANDB_BASE_URL, or what `wandb login --host` left in W&B's settings, or the cloud's."""
     if url := os.environ.get("WANDB_BASE_URL"):
-        return url
+        return (url,)
     folder = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser()
     settings = configparser.ConfigParser(interpolation=None)
     try:
         settings.read(folder / "settings", encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError):
-        return SERVER
-    return settings.get("default", "base_url", fallback=SERVER)
+        return SERVERS
+    chosen = settings.get("default", "base_url", fallback=None)
+    return SERVERS if chosen is None else (chosen,)
 
 
 def _netrc_path() -> Path:

@@ -27,8 +27,9 @@ def test_the_environment_may_hold_the_key(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_netrc_file_may_hold_the_key(bare_environment: Path, name: str) -> None:
     write_netrc(bare_environment / name, "github.com")
     assert not has_key()
-    write_netrc(bare_environment / name, "api.wandb.ai")
-    assert has_key()
+    for server in ("api.wandb.ai", "api.forge.coreweave.com"):  # of older and newer W&B
+        write_netrc(bare_environment / name, server)
+        assert has_key()
 
 
 def test_netrc_names_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
