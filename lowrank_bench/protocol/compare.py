@@ -84,7 +84,7 @@ def comparisons(study: Study, *, resamples: int | None = RESAMPLES) -> pl.DataFr
             k = place[i]
             row |= {"p": p[k], "test": exact.test_name(len(sample))}
             row |= {"p_holm": corrected[k], "p_within": within[k]}
-            row["verdict"], row["why"] = _verdict(row, study, floor)
+            row["verdict"], row["why"] = _verdict(row, study, floor, exact.direction(sample))
         else:
             row["verdict"] = "refused"
             row["why"] = "; ".join(
@@ -94,11 +94,13 @@ def comparisons(study: Study, *, resamples: int | None = RESAMPLES) -> pl.DataFr
     return pl.DataFrame(rows, schema=COMPARISONS, orient="row")
 
 
-def _verdict(row: Row, study: Study, floor: float) -> tuple[str, str]:
+def _verdict(row: Row, study: Study, floor: float, direction: int) -> tuple[str, str]:
     ledger = study.ledger
     alpha, difference = ledger.rules.alpha, row["mean_diff"] or 0.0
     margin = amount(ledger.margin, ledger.metric)
     is_within = row["p_within"] <= alpha
+    if row["p_holm"] <= alpha and direction * difference < 0:  # a few seeds against all others
+        return "undecided", "the mean and the test lean to different sides"
     if row["p_holm"] <= alpha and abs(difference) > floor:
         verdict = "better" if difference > 0 else "worse"
         if is_within:

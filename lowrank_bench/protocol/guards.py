@@ -134,7 +134,8 @@ def _of_finals(final: list[Row], needed: int, num_comparisons: int) -> list[str]
     good = len(finished) - untested
     if good < needed:
         family = plural(num_comparisons, "comparison")
-        reasons.append(f"{plural(good, 'fresh seed')}, where {family} need {needed}")
+        verb = "needs" if num_comparisons == 1 else "need"
+        reasons.append(f"{plural(good, 'fresh seed')}, where {family} {verb} {needed}")
     failed = sum((row["num_failed_receipts"] or 0) > 0 for row in final)
     if failed:
         reasons.append(f"receipts failed in {failed} of {plural(len(final), 'final')}")

@@ -17,6 +17,9 @@ FILE = "study.json"
 SCHEMA = 1
 DUPLICATES = ".duplicates"  # below the runs folder; hidden, so that no report counts them as seeds
 
+# Of the rules, those that decide what is claimed
+JUDGING = ("references", "alpha", "margins", "fresh_seeds", "tuning_seeds")
+
 Setting = dict[str, Any]  # {"lr": 0.01, "method.optimizer.ratio": 4}: overrides by key
 
 
@@ -65,6 +68,7 @@ class Ledger:
     arms: list[Arm]
     metric: str | None = None  # accuracy or loss; null until the first runs have told
     duplicates: dict[str, int] = field(default_factory=dict)  # {arm: the seed trained twice}
+    revisions: list[str] = field(default_factory=list)  # of the rules, once there were results
 
     @property
     def margin(self) -> float:
@@ -97,6 +101,16 @@ class Ledger:
                         pairs[reference.name, arm.name] = None
         return [*pairs]
 
+    def go_on_from(self, previous: "Ledger") -> None:
+        """Keep in mind which rules were others when there were results already."""
+        self.revisions = list(previous.revisions)
+        finals = sum(len(arm.runs) for arm in previous.arms)
+        changed = [
+            key for key in JUDGING if getattr(previous.rules, key) != getattr(self.rules, key)
+        ]
+        if finals and changed:
+            self.revisions.append(f"{', '.join(changed)} changed after {finals} finals")
+
     def write(self, folder: Path) -> None:
         content = {"schema": SCHEMA} | asdict(self)
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
@@ -125,6 +139,7 @@ class Ledger:
                 arms=[_arm(arm) for arm in content["arms"]],
                 metric=content["metric"],
                 duplicates=content["duplicates"],
+                revisions=content.get("revisions", []),
             )
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as e:
             raise ConfigError(f"{path}: not a study ({type(e).__name__}: {e})") from None

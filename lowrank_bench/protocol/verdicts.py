@@ -94,5 +94,10 @@ def _cannot(study: Study) -> list[str]:
     num = len(study.ledger.comparisons())
     line = what_cannot_be_claimed(len(rules.fresh_seeds), num, rules.alpha)
     margin = amount(study.ledger.margin, study.ledger.metric)
-    said = f"Differences within {margin} count as equivalent, as was said before anything trained."
+    said = f"Differences within {margin} count as equivalent"
+    if study.ledger.revisions:
+        changed = "; ".join(study.ledger.revisions)
+        said = f"{said}. Rules were changed when there were results: {changed}."
+    else:
+        said = f"{said}, as was said before anything trained."
     return [said, *([f"{line}."] if line else [])]

@@ -41,7 +41,8 @@ def configurations(
         (pl.col("status") == "diverged").sum().alias("diverged"),
         (~pl.col("status").is_in(["finished", "diverged"])).sum().alias("unfinished"),
         (pl.col("num_failed_receipts") > 0).sum().alias("num_with_failed_receipts"),
-        *aggregated(source, FINISHED),
+        # of the very runs that are ranked: while a study tunes, others have no test value
+        *aggregated(source, FINISHED & score.is_not_null() if metric else FINISHED),
     )
     return (
         table.with_columns(

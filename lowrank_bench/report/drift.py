@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from lowrank_bench.errors import ConfigError
-from lowrank_bench.protocol.exact import of_no_difference
+from lowrank_bench.protocol.exact import direction, of_no_difference
 from lowrank_bench.protocol.holm import holm
 from lowrank_bench.protocol.intervals import intervals
 from lowrank_bench.protocol.ledger import DUPLICATES
@@ -123,12 +123,19 @@ def _tested(pairs: pl.DataFrame, metric: Metric, noise: float | None) -> pl.Data
     tests = of_no_difference([_sample(group, metric) for group in groups])
     p = holm([1.0 if each is None else each for each in tests])
     named = pairs.select(by).unique(maintain_order=True).with_columns(pl.Series("p_holm", p))
-    drifted = (pl.col("p_holm") <= ALPHA) & (pl.col("difference").abs() > (noise or 0.0))
+    leans = [direction(_sample(group, metric)) for group in groups]
+    named = named.with_columns(pl.Series("_leans", leans, dtype=pl.Int64))
+    drifted = (
+        (pl.col("_leans") * pl.col("difference") > 0)
+        & (pl.col("p_holm") <= ALPHA)
+        & (pl.col("difference").abs() > (noise or 0.0))
+    )
     return (
         _table(pairs, by, metric, noise)
         .drop("label", "rank")
         .join(named, on=by, maintain_order="left")
         .with_columns(drifted.alias("drifted"))
+        .drop("_leans")
     )
 
 

@@ -1,6 +1,7 @@
 """What has drifted between two sets of records, for the page and the terminal."""
 
 import altair as alt
+import polars as pl
 
 from lowrank_bench.report.drift import ALPHA, Drift
 from lowrank_bench.report.figure import Datasets, Figure, layered
@@ -41,6 +42,8 @@ def findings(found: Drift) -> list[str]:
         more = f" and {len(drifted) - 6} more" if len(drifted) > 6 else ""
         which = f"{len(drifted)} of {len(found.methods)} methods"
         said = [f"{which} drifted in {name}: {', '.join(named)}{more}"]
+    elif found.num_pairs == 0:
+        said = [f"No run has a result in both sets, so that nothing can be said of {name}"]
     elif same == found.num_pairs:
         said = [f"Nothing moved: {name} is the same to the last bit in all {same} pairs"]
     else:
@@ -59,6 +62,10 @@ def findings(found: Drift) -> list[str]:
         "method has drifted when the exact paired p over all its pairs, after Holm's correction "
         f"for {len(found.methods)}, is at most {ALPHA}."
     )
+    few = found.methods.filter(2.0 ** (1 - pl.col("n")) * len(found.methods) > ALPHA)
+    if len(few) and same < found.num_pairs:
+        names = ", ".join(few["method_label"].head(6))
+        said.append(f"Too few pairs for a drift to be shown, however large: {names}.")
     if changed := int((table["exact_changed"] != "").sum()):
         said.append(f"Counts that depend on the program alone changed in {changed} configurations.")
     if found.only_a or found.only_b:

@@ -82,9 +82,21 @@ class Study:
         for i, (entry, setting) in enumerate(asked):
             own = jobs[i * len(seeds) : (i + 1) * len(seeds)]
             runs = {s: job.identity.fingerprint for s, job in zip(seeds, own, strict=True)}
+            self._check_new(entry, setting, runs)
             entry.arm.trials.append(Trial(setting, runs))
             self._jobs[entry.arm.name].append(own)
         return jobs
+
+    @staticmethod
+    def _check_new(entry: Entry, setting: Setting, runs: dict[int, str]) -> None:
+        """A rate or knob that the method's config does not follow tunes nothing."""
+        for trial in entry.arm.trials:
+            if set(trial.runs.values()) & set(runs.values()):
+                raise ConfigError(
+                    f"method.optimizer.lr: {entry.arm.name} trains the same with {trial.setting} "
+                    f"and with {setting}; a study tunes by lr and by study.knobs, which the "
+                    "method's config must follow"
+                )
 
     def _asked(self, entry: Entry) -> list[Setting]:
         rules = self.ledger.rules
@@ -134,7 +146,9 @@ class Study:
     def _finals(self) -> list[Job]:
         chosen = [entry for entry in self.entries if entry.arm.selected is not None]
         points = [(entry, seed) for entry in chosen for seed in self.ledger.rules.fresh_seeds]
-        jobs = self._composed([self._words(e, self._setting(e), seed) for e, seed in points])
+        jobs = self._composed(
+            [self._words(e, self._setting(e), seed, "run.test=true") for e, seed in points]
+        )
         for (entry, seed), job in zip(points, jobs, strict=True):
             entry.arm.runs[seed] = job.identity.fingerprint
         return jobs
@@ -142,10 +156,15 @@ class Study:
     def _duplicates(self) -> list[Job]:
         rules = self.ledger.rules
         chosen = [entry for entry in self.entries if entry.arm.selected is not None]
-        chosen, seed = chosen[: rules.duplicates], rules.fresh_seeds[0]
+        count, last = min(rules.duplicates, len(chosen)), len(chosen) - 1
+        # from the first to the last, since what is nobody's noise may be another's
+        places = sorted({round(i * last / max(1, count - 1)) for i in range(count)})
+        chosen, seed = [chosen[i] for i in places], rules.fresh_seeds[0]
         self.ledger.duplicates = {entry.arm.name: seed for entry in chosen}
         apart = f"run.dir={_quoted(self.root / DUPLICATES)}"
-        return self._composed([self._words(e, self._setting(e), seed, apart) for e in chosen])
+        return self._composed(
+            [self._words(e, self._setting(e), seed, "run.test=true", apart) for e in chosen]
+        )
 
     @staticmethod
     def _setting(entry: Entry) -> Setting:
@@ -172,6 +191,7 @@ class Study:
                 f"run.dir={self.root}: {FILE} there is of a study with another control; "
                 "name another folder"
             )
+        self.ledger.go_on_from(previous)
 
     def _check_knobs(self) -> None:
         """They are first needed when the first round is over, which is late for a mistake."""

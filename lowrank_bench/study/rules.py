@@ -42,6 +42,17 @@ def ledger_of(node: DictConfig, control_hash: str, arms: list[Arm]) -> Ledger:
     if not 0 < _number("alpha", given["alpha"]) < 1:
         raise ConfigError(f"study.alpha={given['alpha']}: must lie between 0 and 1")
     tuning = _seeds("tuning_seeds", given["tuning_seeds"])
+    for key in ("margins", "centres", "knobs"):
+        if not isinstance(given[key], dict):
+            raise ConfigError(f"study.{key}={given[key]}: must name values by key")
+    for recipe, knobs in given["knobs"].items():
+        if not isinstance(knobs, dict) or not all(isinstance(v, list) for v in knobs.values()):
+            raise ConfigError(
+                f"study.knobs.{recipe}={knobs}: must be lists of values by key, as in "
+                "{method.adapter.alpha: [8, 32]}"
+            )
+    if not isinstance(given["references"], list):
+        raise ConfigError(f"study.references={given['references']}: must be a list of methods")
     margins = {key: _number(f"margins.{key}", value) for key, value in given["margins"].items()}
     if set(margins) != {"accuracy", "loss"}:
         raise ConfigError(f"study.margins: must name accuracy and loss, names {', '.join(margins)}")

@@ -31,7 +31,7 @@ def test_every_cost_that_is_known_says_how(ran: Ran) -> None:
     }
     derived = {key for key, value in source.items() if value == "derived"}
     assert derived - {"merge_s"} == {
-        *("examples_per_s", "adapter_bytes", "merged_model_bytes", "switch_s"),
+        *("examples_per_s", "adapter_bytes", "merged_model_bytes", "switch_s", "train_flops"),
     }
     assert record["env"]["threads"] >= 1
 

@@ -149,6 +149,10 @@ def test_a_run_trained_without_its_test_data_is_asked_later(bench, here):
         (("lr=0.1",), "lr=0.1: a study chooses its own; say it by study.centres"),
         (("seed=1,2",), "a study chooses its own; say it by study.tuning_seeds"),
         (("epochs=1,2",), "epochs=1 epochs=2: a study has one control"),
+        (
+            ("method.optimizer.lr=0.01",),
+            "trains the same with {'lr': 0.0001} and with {'lr': 0.001}",
+        ),
         (("data.val_size=0",), "data.val_size=0: a study tunes on validation data"),
         (("budget.test_every_epoch=true",), "budget.test_every_epoch=True: a study tests once"),
         (("study.trails=3",), "study.trails: there is no such key; did you mean 'study.trials'"),

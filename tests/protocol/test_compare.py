@@ -120,7 +120,7 @@ def test_too_few_seeds_are_shown_and_not_judged(num: int) -> None:
     assert row["mean_diff"] == pytest.approx(0.01 + 0.001 * (num - 1) / 2)
     assert row["p"] is row["p_holm"] is row["test"] is None
     assert (row["low"] is None) == (num == 1)
-    assert "fresh seed" in row["why"] and "one comparison need 6" in row["why"]
+    assert "fresh seed" in row["why"] and "one comparison needs 6" in row["why"]
 
 
 def test_pairs_are_made_by_seed_and_by_nothing_else() -> None:

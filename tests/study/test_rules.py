@@ -99,6 +99,10 @@ def test_a_method_without_a_centre_of_its_own_has_the_default() -> None:
         ({"centres": {"lora": 0.1}}, "study.centres.default: is missing"),
         ({"centres": {"default": 0}}, "study.centres.default=0"),
         ({"duplicates": -1}, "study.duplicates=-1"),
+        ({"margins": 0.01}, "study.margins=0.01: must name values by key"),
+        ({"centres": 0.01}, "study.centres=0.01: must name values by key"),
+        ({"knobs": {"lora": {"method.adapter.alpha": 8}}}, "study.knobs.lora"),
+        ({"references": "full"}, "study.references=full: must be a list of methods"),
         ({"name": None}, "study.name: is missing"),
     ],
 )
@@ -111,6 +115,23 @@ def test_a_ledger_comes_back_from_its_file(tmp_path) -> None:
     found = ledger("full", "lora r8")
     found.write(tmp_path)
     assert Ledger.read(tmp_path) == found
+
+
+def test_rules_that_changed_after_results_are_told_for_ever() -> None:
+    first = ledger("full", "lora r8")
+    first.arms[0].runs = {101: "a", 102: "b"}
+    second = ledger("full", "lora r8", margins={"accuracy": 0.05, "loss": 0.01})
+    second.go_on_from(first)
+    assert second.revisions == ["margins changed after 2 finals"]
+    third = ledger("full", "lora r8", margins={"accuracy": 0.05, "loss": 0.01})
+    third.go_on_from(second)
+    assert third.revisions == ["margins changed after 2 finals"]
+
+
+def test_rules_that_changed_before_any_result_are_nobodys_business() -> None:
+    second = ledger("full", "lora r8", alpha=0.01)
+    second.go_on_from(ledger("full", "lora r8"))
+    assert second.revisions == []
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"schema": 7}', '{"schema": 1, "rules": 3}'])

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from lowrank_bench.protocol import ledger, study
+from lowrank_bench.protocol.per_example import per_example
 from lowrank_bench.report.study.found import RANKS
 from lowrank_bench.report.study.markup import latex, markdown
 from lowrank_bench.report.study.view import View
@@ -26,6 +27,8 @@ def exported(view: View, shown: Mapping[str, PageTable]) -> dict[str, bytes]:
     if view.study.ledger.metric is not None:
         frames = view.tables | view.measured
         texts |= {f"{name}.csv": frame.write_csv() for name, frame in frames.items()}
+        if len(examples := per_example(view.study)):  # only where the runs themselves are at hand
+            texts["examples.csv"] = examples.write_csv()
     for name, table in shown.items():
         texts |= {f"{name}.md": markdown(table), f"{name}.tex": latex(table)}
     return {name: text.encode() for name, text in texts.items()}
