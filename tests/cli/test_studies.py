@@ -151,7 +151,7 @@ def test_a_run_trained_without_its_test_data_is_asked_later(bench, here):
         (("epochs=1,2",), "epochs=1 epochs=2: a study has one control"),
         (
             ("method.optimizer.lr=0.01",),
-            "trains the same with {'lr': 0.0001} and with {'lr': 0.001}",
+            "trains the same with {'lr': 0.001} and with {'lr': 0.01}",
         ),
         (("data.val_size=0",), "data.val_size=0: a study tunes on validation data"),
         (("budget.test_every_epoch=true",), "budget.test_every_epoch=True: a study tests once"),
