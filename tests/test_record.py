@@ -15,7 +15,14 @@ METRICS = [
     *("test_perplexity", "test_bits_per_byte", "source_perplexity", "source_bits_per_byte"),
 ]
 COSTS = [
-    *("train_seconds", "step_time_s", "examples_per_s", "tokens_per_s"),
+    *(
+        "num_updates",
+        "train_flops",
+        "train_seconds",
+        "step_time_s",
+        "examples_per_s",
+        "tokens_per_s",
+    ),
     *("flops_per_update", "flops_renewing_update", "energy_j"),
     *("peak_memory_bytes", "peak_reserved_bytes", "rss_peak_bytes"),
     *("weight_bytes", "buffer_bytes", "gradient_bytes"),
