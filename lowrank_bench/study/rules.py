@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from lowrank_bench.config_dir import config_dir
 from lowrank_bench.errors import ConfigError
 from lowrank_bench.names import hint
 from lowrank_bench.protocol.ledger import Arm, Ledger, Rules
@@ -53,6 +54,14 @@ def ledger_of(node: DictConfig, control_hash: str, arms: list[Arm]) -> Ledger:
             )
     if not isinstance(given["references"], list):
         raise ConfigError(f"study.references={given['references']}: must be a list of methods")
+    # a packaged one need not take part; any other that does not is a slip, and compares nothing
+    recipes = {path.stem for path in (config_dir() / "method").glob("*.yaml")}
+    known = recipes | {arm.method for arm in arms}
+    for reference in given["references"]:
+        if reference not in known:
+            raise ConfigError(
+                f"study.references: {reference}: no such method{hint(str(reference), known)}"
+            )
     margins = {key: _number(f"margins.{key}", value) for key, value in given["margins"].items()}
     if set(margins) != {"accuracy", "loss"}:
         raise ConfigError(f"study.margins: must name accuracy and loss, names {', '.join(margins)}")

@@ -102,6 +102,7 @@ def test_a_method_without_a_centre_of_its_own_has_the_default() -> None:
         ({"margins": 0.01}, "study.margins=0.01: must name values by key"),
         ({"centres": 0.01}, "study.centres=0.01: must name values by key"),
         ({"knobs": {"lora": {"method.adapter.alpha": 8}}}, "study.knobs.lora"),
+        ({"references": ["ful"]}, "study.references: ful: no such method; did you mean 'full'"),
         ({"references": "full"}, "study.references=full: must be a list of methods"),
         ({"name": None}, "study.name: is missing"),
     ],
